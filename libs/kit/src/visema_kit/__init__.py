@@ -1,0 +1,1 @@
+"""What every VISEMA service shares: settings, logs, metrics, errors, servers, object storage."""

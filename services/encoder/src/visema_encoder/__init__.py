@@ -1,0 +1,1 @@
+"""Stage 3: encodes segments and audio into an MP4."""

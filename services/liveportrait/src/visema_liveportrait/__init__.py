@@ -1,0 +1,1 @@
+"""Stage 1: animates a portrait (blinks, head motion, breathing)."""

@@ -1,0 +1,1 @@
+"""Takes jobs, chains the stages and keeps their state."""

@@ -1,0 +1,1 @@
+"""Stage 2: shapes the mouth from the audio."""

@@ -1,8 +1,8 @@
 """Generate libs/stubs from protos/, and check that API changes are compatible.
 
-    python tools/protogen.py generate   wipe and write libs/stubs/src/visema and protos/image.binpb's source
-    python tools/protogen.py check      fail when the stubs are stale, the style is broken or a change is incompatible
-    python tools/protogen.py baseline   accept the present API as the one that later changes must be compatible with
+python tools/protogen.py generate   wipe and write libs/stubs/src/visema and protos/image.binpb's source
+python tools/protogen.py check      fail when the stubs are stale, the style is broken or a change is incompatible
+python tools/protogen.py baseline   accept the present API as the one that later changes must be compatible with
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from google.api import field_behavior_pb2
@@ -95,7 +96,11 @@ def check() -> None:
 
 def main() -> None:
     """Run the command named on the command line."""
-    commands = {"generate": generate, "check": check, "baseline": lambda: write_image(BASELINE)}
+    commands: dict[str, Callable[[], None]] = {
+        "generate": generate,
+        "check": check,
+        "baseline": lambda: write_image(BASELINE),
+    }
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]]()

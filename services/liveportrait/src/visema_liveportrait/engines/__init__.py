@@ -1,0 +1,1 @@
+"""Engines that animate a portrait: pure frames in, frames out."""

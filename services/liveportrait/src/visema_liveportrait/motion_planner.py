@@ -1,0 +1,194 @@
+"""Makes motion plans: seeded, deterministic, seamless as a loop, endless in constant memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from visema_liveportrait.motion_events import (
+    BLINK_STREAM,
+    LOOK_STREAM,
+    LOOK_WINDOW_S,
+    Windows,
+    closure,
+    gaze,
+    window_count,
+)
+from visema_liveportrait.motion_noise import SmoothNoise, draw_noise
+from visema_liveportrait.motion_plan import MotionPlan
+from visema_liveportrait.motion_settings import Expression, MotionSettings
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sway:
+    """One freedom of the head: how far and how fast it wanders at strength 1."""
+
+    peak: float
+    corner_hz: float
+    highest_hz: float
+
+
+# Peaks in degrees and in shares of the face height; slow sway of a person who listens.
+YAW = Sway(3.4, 0.26, 0.8)
+PITCH = Sway(2.5, 0.24, 0.8)
+ROLL = Sway(1.6, 0.22, 0.7)
+SHIFT_X = Sway(0.006, 0.20, 0.6)
+SHIFT_Y = Sway(0.006, 0.20, 0.6)
+BROW = Sway(0.008, 0.30, 0.8)
+SWAYS = (YAW, PITCH, ROLL, SHIFT_X, SHIFT_Y, BROW)
+NOISE_STREAM, BREATH_STREAM = 100, 103
+
+SHIFT_PER_YAW_DEG = 0.012 / 3.2  # turning the head also carries it sideways
+BROW_PER_BLINK = -0.008
+EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
+BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
+BREATH_WANDER = 0.35
+REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 20.0
+SLOWEST_LOOP_S = 60.0
+
+
+def loop_frame_count(settings: MotionSettings, frame_rate: Fraction, nominal_s: float, segment_frames: int) -> int:
+    """Frames of a loop: a whole number of segments, about `nominal_s` long.
+
+    Slow blinking or breathing makes the loop longer (at most a minute), so that each happens at least once in it.
+    """
+    wanted_s = nominal_s
+    blinks = settings.blinks_per_minute if settings.blink_duration_ms else 0.0
+    breaths = settings.breaths_per_minute if settings.breathing else 0.0
+    for per_minute in (blinks, breaths):
+        if per_minute * nominal_s / 60.0 > 0:
+            wanted_s = max(wanted_s, min(60.0 / per_minute, SLOWEST_LOOP_S, 6.0 * nominal_s))
+    segments = max(1, round(wanted_s * frame_rate / segment_frames))
+    return segments * segment_frames
+
+
+class MotionPlanner:
+    """Plans any range of frames of one animation.
+
+    The first frame is neutral: the pose of the portrait, open eyes, looking at the camera, breathed out.
+    Every value depends on the frame's own time only, so ranges can be planned in any order and size.
+    """
+
+    def __init__(self, settings: MotionSettings, frame_rate: Fraction, loop_frames: int | None) -> None:
+        """Draw the motion.
+
+        Args:
+            settings: How it moves.
+            frame_rate: Frames per second.
+            loop_frames: Frames after which everything repeats; None never repeats.
+        """
+        if frame_rate <= 0 or (loop_frames is not None and loop_frames < 1):
+            raise ValueError(f"no motion at {frame_rate} frames per second and {loop_frames} frames per loop")
+        self.settings = settings
+        self.frame_rate = frame_rate
+        self.loop_frames = loop_frames
+        self._loop_s = None if loop_frames is None else float(loop_frames / frame_rate)
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([settings.seed, NOISE_STREAM])))
+        self._noises = [draw_noise(generator, sway.corner_hz, sway.highest_hz, self._loop_s) for sway in SWAYS]
+        self._start_s = _calmest_start(self._noises[:3], self._loop_s)
+        self._blinks = self._blink_windows()
+        self._looks = self._look_windows()
+        self._rest, self._scales = self._bound_sways()
+        self._breath_phase, self._breath_wander = self._draw_breath()
+
+    def plan(self, first_frame: int, frame_count: int) -> MotionPlan:
+        """Motion of frames `first_frame` to `first_frame + frame_count`."""
+        numbers = np.arange(first_frame, first_frame + frame_count, dtype=np.int64)
+        if self.loop_frames is not None:
+            numbers %= self.loop_frames
+            order = np.argsort(numbers, kind="stable")
+            plan = self._plan_times(numbers[order])
+            back = np.argsort(order, kind="stable")
+            return MotionPlan(
+                **{name: series[back] for name, series in plan.series().items()}, expression=plan.expression
+            )
+        return self._plan_times(numbers)
+
+    def _plan_times(self, numbers: npt.NDArray[np.int64]) -> MotionPlan:
+        settings = self.settings
+        time_s = numbers * self.frame_rate.denominator / self.frame_rate.numerator
+        yaw, pitch, roll, shift_x, shift_y, brow = (
+            settings.head_motion * sway.peak * np.clip(scale * (noise.at(time_s + self._start_s) - rest), -1.0, 1.0)
+            for sway, noise, rest, scale in zip(SWAYS, self._noises, self._rest, self._scales, strict=True)
+        )
+        closed = np.zeros_like(time_s)
+        if self._blinks is not None:
+            closed = closure(time_s, self._blinks, settings.blink_duration_ms / 1000.0, float(1 / self.frame_rate))
+        look_x, look_y = np.zeros_like(time_s), np.zeros_like(time_s)
+        if settings.gaze_wander > 0:
+            look_x, look_y = gaze(time_s, self._looks, settings.gaze_wander)
+        weight = 0.0 if settings.expression is Expression.NEUTRAL else settings.expression_strength
+
+        def series(values: FloatArray) -> npt.NDArray[np.float32]:
+            return np.ascontiguousarray(values, np.float32)
+
+        return MotionPlan(
+            yaw_deg=series(yaw),
+            pitch_deg=series(pitch),
+            roll_deg=series(roll),
+            shift_x=series(shift_x + SHIFT_PER_YAW_DEG * yaw),
+            shift_y=series(shift_y),
+            breath=series(self._breath(time_s)),
+            left_open=series(1.0 - closed),
+            right_open=series(1.0 - closed),
+            brow_lift=series(np.maximum(brow, 0.0) + BROW_PER_BLINK * closed),
+            gaze_x_deg=series(look_x - EYES_HOLD_TARGET * yaw),
+            gaze_y_deg=series(look_y - EYES_HOLD_TARGET * pitch),
+            expression_weight=series(np.full_like(time_s, weight)),
+            expression=settings.expression,
+        )
+
+    def _blink_windows(self) -> Windows | None:
+        settings = self.settings
+        if settings.blinks_per_minute == 0 or settings.blink_duration_ms == 0:
+            return None
+        if self._loop_s is None:
+            return Windows(settings.seed, BLINK_STREAM, 60.0 / settings.blinks_per_minute, None)
+        count = window_count(settings.blinks_per_minute, self._loop_s)
+        return Windows(settings.seed, BLINK_STREAM, self._loop_s / count, count)
+
+    def _look_windows(self) -> Windows:
+        if self._loop_s is None:
+            return Windows(self.settings.seed, LOOK_STREAM, LOOK_WINDOW_S, None)
+        count = window_count(60.0 / LOOK_WINDOW_S, self._loop_s)
+        return Windows(self.settings.seed, LOOK_STREAM, self._loop_s / count, count)
+
+    def _bound_sways(self) -> tuple[list[float], list[float]]:
+        """Value of each sway at the start (taken as rest) and the factor that brings its peak back to 1."""
+        grid = self._start_s + _search_grid(self._loop_s)
+        rests = [float(noise.at(np.array([self._start_s]))[0]) for noise in self._noises]
+        peaks = [float(np.abs(noise.at(grid) - rest).max()) for noise, rest in zip(self._noises, rests, strict=True)]
+        return rests, [1.0 / max(peak, 1e-6) for peak in peaks]
+
+    def _draw_breath(self) -> tuple[float, SmoothNoise]:
+        """Breaths per second and the slow change of their length."""
+        per_minute = self.settings.breaths_per_minute
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.settings.seed, BREATH_STREAM])))
+        wander = draw_noise(generator, 0.05, 0.1, self._loop_s)
+        if self._loop_s is None or per_minute == 0:
+            return per_minute / 60.0, wander
+        return window_count(per_minute, self._loop_s) / self._loop_s, wander
+
+    def _breath(self, time_s: FloatArray) -> FloatArray:
+        if self.settings.breaths_per_minute == 0 or self.settings.breathing == 0:
+            return np.zeros_like(time_s)
+        wander = self._breath_wander.at(time_s) - self._breath_wander.at(np.zeros(1))
+        phase = 2.0 * math.pi * self._breath_phase * time_s + BREATH_WANDER * wander
+        return self.settings.breathing * (0.5 - 0.5 * np.cos(phase + BREATH_SKEW * np.sin(phase)))
+
+
+def _search_grid(loop_s: float | None) -> FloatArray:
+    return np.arange(0.0, REST_SEARCH_S if loop_s is None else loop_s, 1.0 / REST_SEARCH_RATE_HZ)
+
+
+def _calmest_start(noises: list[SmoothNoise], loop_s: float | None) -> float:
+    """Time at which the pose is nearest to the portrait's own."""
+    grid = _search_grid(loop_s)
+    distance = sum((noise.at(grid) ** 2 for noise in noises), start=np.zeros_like(grid))
+    return float(grid[int(distance.argmin())])

@@ -50,7 +50,7 @@ class Bt709Converter:
             src_colorspace=Colorspace.ITU709,
             src_color_range=ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
-            interpolation=_SCALING,
+            interpolation=_SCALING | Interpolation.FULL_CHR_H_INT,  # the faster way ends two counts too dark
             threads=1,
         )
         return np.asarray(converted.to_ndarray(), np.uint8)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,7 +38,22 @@ _CLOCK = Fraction(1, 1000)  # Matroska's
 _BGR_CHANNELS = 3
 _CONTAINER_OPTIONS = {"fflags": "+bitexact"}  # no writing application, no random identifiers
 _READ_OPTIONS = {"codec_whitelist": "mjpeg,h264", "format_whitelist": "matroska", "protocol_whitelist": "none"}
-_BROKEN = (av.FFmpegError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, cv2.error)
+_BROKEN = (  # what the readers of Matroska, zip archives, numpy arrays and pictures raise on damaged content
+    av.FFmpegError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    cv2.error,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Frames = npt.NDArray[np.uint8]
 
@@ -134,7 +151,7 @@ def read_segment(content: bytes, limits: SegmentLimits | None = None) -> Segment
             if not 1 <= len(track) <= limits.frames:
                 raise ObjectCorrupt(f"The segment's track has {len(track)} frames; 1 to {limits.frames} are possible.")
             frames = _read_frames(container, len(track), limits)
-    except (*_BROKEN, ZeroDivisionError, IndexError) as err:
+    except _BROKEN as err:
         raise ObjectCorrupt("The segment cannot be read.") from err
     return SegmentContent(frames, track, frame_rate)
 

@@ -1,6 +1,7 @@
 """Blinks and looks: one event per time window, drawn from the window's own seed.
 
-So any range of frames can be computed alone, in constant memory. A loop has a whole number of windows and repeats them; an endless motion numbers them for ever.
+So any range of frames can be computed alone, in constant memory. A loop has a whole number of windows and repeats them;
+an endless motion numbers them for ever.
 """
 
 from __future__ import annotations

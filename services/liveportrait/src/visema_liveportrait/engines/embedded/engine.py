@@ -1,0 +1,146 @@
+"""The embedded engine: one photo, a linear mix of displacement fields, painted eyelids, one remap per frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from visema_media.face import person_mask
+from visema_media.framing import FramedPortrait
+
+from visema_liveportrait.engines.embedded.eye_shape import shape_eye
+from visema_liveportrait.engines.embedded.eyelids import Eyelids
+from visema_liveportrait.engines.embedded.face_motion import LidMotion, carried, track_of
+from visema_liveportrait.engines.embedded.fields import BasisFields, build_fields
+from visema_liveportrait.engines.embedded.mesh_points import FACE_OVAL, LEFT_EYE, RIGHT_EYE
+from visema_liveportrait.engines.embedded.regions import analyse, motion_window
+from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
+from visema_liveportrait.motion_plan import MotionPlan
+
+VERSION = "1"
+ENLARGEMENT = 2  # sampling the portrait itself would pulse in sharpness with sub-pixel motion
+
+
+class EmbeddedEngine:
+    """Animates any portrait on a CPU; needs no weights of its own."""
+
+    def describe(self) -> EngineDescription:
+        """What computes."""
+        return EngineDescription(
+            name="embedded",
+            version=VERSION,
+            model_license="Apache-2.0",
+            weights_sha256="",
+            device="cpu",
+            capabilities=("blink", "breathing", "expression", "gaze", "head-motion", "any-aspect"),
+        )
+
+    def prepare(self, portrait: FramedPortrait) -> EmbeddedPortrait:
+        """Analyse a framed portrait; takes 0.1 to 0.3 s."""
+        height, width = portrait.bgr.shape[:2]
+        points = portrait.face.points_px
+        window = motion_window(points, width, height)
+        inside = portrait.bgr[window.top : window.bottom, window.left : window.right]
+        regions = analyse(points, window, person_mask(np.ascontiguousarray(inside)), width, height)
+        return EmbeddedPortrait(portrait.bgr, points, build_fields(regions, points))
+
+
+class EmbeddedPortrait:
+    """A portrait with its fields and eyes."""
+
+    def __init__(
+        self, bgr: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], fields: BasisFields
+    ) -> None:
+        """Make it ready.
+
+        Args:
+            bgr: uint8 (H, W, 3), the framed portrait.
+            points: float32 (478, 3), the face in it.
+            fields: How it can move.
+        """
+        height, width = bgr.shape[:2]
+        size = (width * ENLARGEMENT, height * ENLARGEMENT)
+        self._enlarged = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_LANCZOS4), np.uint8)
+        self._points = np.ascontiguousarray(points[:, :2])
+        self._fields = fields
+        self._map_x, self._map_y = self._resting_maps()
+        self._still = self._resting_frame(height, width)
+        enlarged_points = (points[:, :2].astype(np.float64) + 0.5) * ENLARGEMENT - 0.5
+        oval = enlarged_points[list(FACE_OVAL)]
+        self._eyes = [
+            Eyelids(self._enlarged, shape_eye(enlarged_points, eye, *size), oval) for eye in (RIGHT_EYE, LEFT_EYE)
+        ]
+        self._lids = [
+            LidMotion(eye, eyelids, enlarged_points, ENLARGEMENT)
+            for eye, eyelids in zip((RIGHT_EYE, LEFT_EYE), self._eyes, strict=True)
+        ]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it holds."""
+        arrays = (self._enlarged, self._still, self._map_x, self._map_y, self._fields.basis)
+        return sum(array.nbytes for array in arrays) + sum(eye.size_bytes for eye in self._eyes)
+
+    def render(self, plan: MotionPlan, first: int, count: int) -> RenderedFrames:
+        """Frames `first` to `first + count` of `plan`."""
+        coefficients = self._fields.coefficients(plan)
+        canvas = self._enlarged.copy()  # the eyes are painted into it; the portrait itself stays
+        frames = np.empty((count, *self._still.shape), np.uint8)
+        points = np.empty((count, *self._points.shape), np.float32)
+        for place, number in enumerate(range(first, first + count)):
+            field = self._fields.field(coefficients[number])
+            self._paint_eyes(canvas, plan, number)
+            frames[place] = self._still
+            self._warp(canvas, field, frames[place])
+            points[place] = self._landmarks(plan, number, field)
+        return RenderedFrames(frames, track_of(points))
+
+    def _resting_maps(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where each pixel of the moving window lies in the enlarged portrait."""
+        window = self._fields.window
+        y, x = np.mgrid[window.top : window.bottom, window.left : window.right].astype(np.float32)
+        offset = (ENLARGEMENT - 1) / 2.0
+        return (x * ENLARGEMENT + offset).astype(np.float32), (y * ENLARGEMENT + offset).astype(np.float32)
+
+    def _resting_frame(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """The unmoved frame, through the same resampling as the moving part, so that no border shows."""
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        offset = (ENLARGEMENT - 1) / 2.0
+        map_x, map_y = x * ENLARGEMENT + offset, y * ENLARGEMENT + offset
+        return np.asarray(
+            cv2.remap(
+                self._enlarged,
+                map_x.astype(np.float32),
+                map_y.astype(np.float32),
+                cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REFLECT_101,
+            ),
+            np.uint8,
+        )
+
+    def _paint_eyes(self, canvas: npt.NDArray[np.uint8], plan: MotionPlan, number: int) -> None:
+        for eyelids, openness in zip(self._eyes, (plan.right_open, plan.left_open), strict=True):
+            window = eyelids.shape.window
+            canvas[window.top : window.bottom, window.left : window.right] = eyelids.paint(
+                float(openness[number]), float(plan.gaze_x_deg[number]), float(plan.gaze_y_deg[number])
+            )
+
+    def _warp(
+        self, canvas: npt.NDArray[np.uint8], field: npt.NDArray[np.float32], frame: npt.NDArray[np.uint8]
+    ) -> None:
+        """Draw the moving window of one frame. The backward map is the negated forward field: exact enough below 10 px."""
+        window = self._fields.window
+        size = (window.width, window.height)
+        map_x = cv2.scaleAdd(cv2.resize(field[0], size, interpolation=cv2.INTER_LINEAR), -ENLARGEMENT, self._map_x)
+        map_y = cv2.scaleAdd(cv2.resize(field[1], size, interpolation=cv2.INTER_LINEAR), -ENLARGEMENT, self._map_y)
+        frame[window.top : window.bottom, window.left : window.right] = cv2.remap(
+            canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        )
+
+    def _landmarks(
+        self, plan: MotionPlan, number: int, field: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        points = self._points.copy()
+        for lids, openness in zip(self._lids, (plan.right_open, plan.left_open), strict=True):
+            lids.apply(points, float(openness[number]), float(plan.gaze_x_deg[number]), float(plan.gaze_y_deg[number]))
+        return carried(points, field, self._fields.window)

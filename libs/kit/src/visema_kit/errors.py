@@ -4,7 +4,8 @@ VisemaError
 ├── InvalidInput            INVALID_ARGUMENT
 │   ├── NoFaceFound, SeveralFaces, ImageTooLarge
 │   ├── AudioTooShort, AudioTooLong
-│   └── MediaUnreadable, MediaNotAllowed
+│   ├── MediaUnreadable, MediaNotAllowed, MediaTooLarge
+│   └── CreditExceeded
 ├── NotFound                NOT_FOUND
 │   ├── ObjectNotFound, AvatarNotFound, JobNotFound, VoiceNotFound
 ├── ForeignObject           PERMISSION_DENIED
@@ -24,7 +25,7 @@ VisemaError
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 DOMAIN = "visema.internal"
@@ -121,6 +122,18 @@ class MediaNotAllowed(InvalidInput):
     """The file is of a known format that is not accepted here."""
 
     reason = "MEDIA_NOT_ALLOWED"
+
+
+class MediaTooLarge(InvalidInput):
+    """The file or object has more bytes than are accepted here."""
+
+    reason = "MEDIA_TOO_LARGE"
+
+
+class CreditExceeded(InvalidInput):
+    """The client sent more segments than the server had given it credit for."""
+
+    reason = "CREDIT_EXCEEDED"
 
 
 class NotFound(VisemaError):
@@ -253,3 +266,15 @@ class InternalError(VisemaError):
     """A defect on our side; the log has the details."""
 
     code, reason = Code.INTERNAL, "INTERNAL"
+
+
+def error_classes(root: type[VisemaError] = VisemaError) -> Iterator[type[VisemaError]]:
+    """All classes below `root`, parents before children; the root itself is left out."""
+    for child in root.__subclasses__():
+        yield child
+        yield from error_classes(child)
+
+
+def error_class(reason: str) -> type[VisemaError] | None:
+    """The class with this reason; None when there is none."""
+    return next((known for known in error_classes() if known.reason == reason), None)

@@ -1,0 +1,168 @@
+"""Every Prometheus metric of VISEMA, declared once; a test compares docs/metrics.md with this module.
+
+Labels are small closed sets: never a job, a tenant or a key.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+# Targets for 5 s of video.
+SLO_TARGETS_S: Final = {"liveportrait": 2.0, "wav2lip": 1.0, "encoder": 0.5, "total": 3.5}
+REALTIME_TARGET: Final = 0.7  # seconds of work for a second of video, beyond 5 s of video
+
+# Hold 0.5, 1.0, 2.0 and 3.5 exactly, so that "within the target" is a bucket and not an interpolation.
+DURATION_BUCKETS_S: Final = (
+    *(0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.75, 3.5),
+    *(5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0),
+)
+RPC_BUCKETS_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.0, 3.5, 7.5, 15.0, 30.0, 60.0, 300.0),
+)
+STORE_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RATIO_BUCKETS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+def job_target_s(video_s: float) -> float:
+    """Time that a job with this much video may take: the larger of 3.5 s and 0.7 times the video's length."""
+    return max(SLO_TARGETS_S["total"], REALTIME_TARGET * video_s)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own. Made once in `__main__` and handed on."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self.stage_duration = self._histogram(
+            "visema_stage_duration_seconds", "Whole stage calls.", ("stage", "engine", "outcome")
+        )
+        self.stage_first_segment = self._histogram(
+            "visema_stage_first_segment_seconds", "From the call to the first segment.", ("stage", "engine")
+        )
+        self.stage_compute = self._histogram(
+            "visema_stage_compute_seconds", "Computing in a stage call.", ("stage", "engine")
+        )
+        self.stage_wait = self._histogram(
+            "visema_stage_wait_seconds", "Waiting for input, device or credit in a stage call.", ("stage", "engine")
+        )
+        self.stage_storage = self._histogram(
+            "visema_stage_storage_seconds", "Reading and writing objects in a stage call.", ("stage", "engine")
+        )
+        self.job_duration = self._histogram(
+            "visema_job_duration_seconds", "From a job's start to its end.", ("outcome", "prepared")
+        )
+        self.job_queue = self._histogram("visema_job_queue_seconds", "From CreateJob to the job's start.", ())
+        self.job_realtime_factor = self._histogram(
+            "visema_job_realtime_factor",
+            "Seconds of work for a second of video.",
+            ("prepared", "engine"),
+            RATIO_BUCKETS,
+        )
+        self.job_target_ratio = self._histogram(
+            "visema_job_target_ratio",
+            "Duration of a job divided by its target, max(3.5 s, 0.7 × video seconds).",
+            ("prepared", "engine"),
+            RATIO_BUCKETS,
+        )
+        self.frames = Counter("visema_frames_total", "Frames delivered.", ("stage", "engine"), registry=self.registry)
+        self.queue_jobs = Gauge("visema_queue_jobs", "Jobs that wait for a free slot.", registry=self.registry)
+        self.running_jobs = Gauge("visema_running_jobs", "Jobs that are being computed.", registry=self.registry)
+        self.inflight = Gauge("visema_inflight", "Calls that are being served.", ("method",), registry=self.registry)
+        self.rpc_duration = self._histogram(
+            "visema_rpc_duration_seconds", "Calls served.", ("method", "code"), RPC_BUCKETS_S
+        )
+        self.cache_requests = Counter(
+            "visema_cache_requests_total", "Look-ups of prepared work.", ("cache", "result"), registry=self.registry
+        )
+        self.object_store = self._histogram(
+            "visema_object_store_seconds", "Operations on the object store.", ("operation",), STORE_BUCKETS_S
+        )
+        self.object_store_errors = Counter(
+            "visema_object_store_errors_total",
+            "Operations on the object store that failed.",
+            ("operation", "reason"),
+            registry=self.registry,
+        )
+        self.gpu_memory = Gauge(
+            "visema_gpu_memory_bytes", "Accelerator memory in use by this process.", ("device",), registry=self.registry
+        )
+        self.engine_info = Gauge(
+            "visema_engine_info",
+            "1 for the engine in use; `degraded` is `true` when a better one exists but cannot run here.",
+            ("stage", "engine", "version", "degraded"),
+            registry=self.registry,
+        )
+        self.build_info = Gauge(
+            "visema_build_info",
+            "1, with the version in labels.",
+            ("service", "version", "python"),
+            registry=self.registry,
+        )
+        self.slo_target = Gauge(
+            "visema_slo_target_seconds", "Target for 5 s of video.", ("stage",), registry=self.registry
+        )
+        for stage, target_s in SLO_TARGETS_S.items():
+            self.slo_target.labels(stage).set(target_s)
+
+    def describe_process(self, service: str) -> None:
+        """Add build_info and Python's process metrics. Once for each registry."""
+        version = metadata.version("visema-kit")
+        self.build_info.labels(service, version, platform.python_version()).set(1)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def observe_job(
+        self, *, duration_s: float, video_s: float, prepared: bool, engine: str, outcome: str = "succeeded"
+    ) -> None:
+        """Count an ended job; the ratios only when it has a video."""
+        was_prepared = str(prepared).lower()
+        self.job_duration.labels(outcome, was_prepared).observe(duration_s)
+        if outcome == "succeeded" and video_s > 0:
+            self.job_realtime_factor.labels(was_prepared, engine).observe(duration_s / video_s)
+            self.job_target_ratio.labels(was_prepared, engine).observe(duration_s / job_target_s(video_s))
+
+    def _histogram(
+        self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = DURATION_BUCKETS_S
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+@dataclass(frozen=True)
+class MetricsAddress:
+    """Where the metrics are served."""
+
+    host: str
+    port: int
+
+
+@contextmanager
+def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterator[MetricsAddress]:
+    """Serve `/metrics` over HTTP from a thread of its own until the block ends; port 0 takes a free port.
+
+    Raises: OSError: the address cannot be bound.
+    """
+    server, thread = start_http_server(port, host, registry)
+    try:
+        yield MetricsAddress(host, server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

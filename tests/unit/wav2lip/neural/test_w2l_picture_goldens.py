@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visema_wav2lip import boxes, compositing, detection, faces
+from visema_wav2lip import boxes, compositing, detection, faces, masking
 
 TO_EDGES = [2, 0, 3, 1]  # the goldens keep boxes as y1, y2, x1, x2
 
@@ -45,7 +45,7 @@ def test_network_input_equals_the_golden(goldens):
     frames = goldens["frames_bgr_u8"]
     edges = goldens["datagen.coords_y1y2x1x2"][:, TO_EDGES]
     chosen = [frames[i % len(frames)] for i in range(len(edges))]
-    pictures = faces.with_hidden_half(faces.crop_faces(chosen, edges))
+    pictures = masking.with_hidden_half(faces.crop_faces(chosen, edges))
     expected = np.concatenate((goldens["datagen.0.img_u8"], goldens["datagen.1.img_u8"]))
     difference = np.abs(pictures.astype(int) - expected)
     assert difference.max() <= 1

@@ -118,11 +118,15 @@ class Metrics:
         self.slo_target = Gauge(
             "visema_slo_target_seconds", "Target for 5 s of video.", ("stage",), registry=self.registry
         )
+        self._described = False
         for stage, target_s in SLO_TARGETS_S.items():
             self.slo_target.labels(stage).set(target_s)
 
     def describe_process(self, service: str) -> None:
-        """Add build_info and Python's process metrics. Once for each registry."""
+        """Add build_info and Python's own process metrics."""
+        if self._described:
+            return
+        self._described = True
         version = metadata.version("visema-kit")
         self.build_info.labels(service, version, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)

@@ -1,0 +1,1 @@
+"""Lip-sync engines: pure functions of frames, behind one protocol."""

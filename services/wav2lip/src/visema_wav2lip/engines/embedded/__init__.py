@@ -1,0 +1,1 @@
+"""Embedded engine: moves the portrait's own lips by geometry; needs no weights."""

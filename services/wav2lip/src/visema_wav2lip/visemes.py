@@ -1,0 +1,246 @@
+"""From speech to a mouth plan: language-independent signal analysis, no model, any frame rate.
+
+What opens a mouth is heard as energy between 400 and 3600 Hz and a high first formant; what closes it (`p b m`) is a
+short dip in just that band, while the voice bar below 400 Hz may go on, so nasals close although they are loud. Spread
+lips raise the spectrum's centre, rounded lips lower it. Everything is judged against this clip's own range, so that
+quiet, loud, clipped and band-limited recordings move the mouth alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, maximum_filter1d
+
+from visema_wav2lip.engines.protocol import SPEECH_RATE_HZ
+from visema_wav2lip.mouthplan import Curve, MouthPlan
+from visema_wav2lip.spectrum import STEPS_PER_S, BandEnergies, Series, band_energies
+
+_SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
+_LEAD_S = 0.014  # lips form a sound before it is heard
+_NOISE_RANGE_DB = 7.0  # a recording that varies less is one steady sound
+_NOISE_FLATNESS = 0.35  # and this flat it is noise
+_LOUDNESS_RANGE_DB = 26.0
+_GATE_ON, _GATE_OFF = 0.40, 0.28  # of the range between floor and peak
+_STOP_DB = (14.0, 24.0)  # depth of the dip that a silent closure leaves between two vowels
+_MURMUR_DB = (9.0, 16.0)  # and one with a voice bar, `m` and `b`
+_MURMUR_EXCESS_DB = (1.0, 5.0)  # of the voice bar over the formants; `l` and `r` have none
+_CLOSURE_REACH_S = 0.130  # to the vowels on both sides
+_LABIAL_OCTAVES = 10.95  # log2 Hz: after lips the spectrum's centre starts low, after the tongue's tip high
+_LABIAL_HISS_DB = 4.0  # bursts of `t` and `s` hiss more
+_MIN_VOICED_STEPS = 30
+_LEAST_OPENING, _LEAST_GATE, _LEAST_LIP_TEETH = 0.03, 0.02, 0.05  # what is below is nothing
+
+
+def plan_mouth(samples: npt.NDArray[np.float32], frame_rate: Fraction, frame_count: int) -> MouthPlan:
+    """Mouth motion for mono speech at 16 kHz.
+
+    Args:
+        samples: float32 (n,), may be empty, quiet, clipped or hold NaN; frames beyond its end are silent.
+        frame_rate: Frames per second of the video.
+        frame_count: Frames to plan.
+    """
+    speech = np.nan_to_num(np.asarray(samples, np.float32).reshape(-1), nan=0.0, posinf=1.0, neginf=-1.0)
+    peak = float(np.max(np.abs(speech), initial=0.0))
+    if peak < _SILENT_PEAK or frame_count <= 0:
+        return MouthPlan.silent(max(frame_count, 0))
+    speech = (speech - speech.mean()) / peak
+    bands = band_energies(speech)
+    sonority = _sonority_db(bands)
+    gate = _speech_gate(bands, sonority)
+    if not gate.any():
+        return MouthPlan.silent(frame_count)
+    motion = _articulate(bands, sonority, gate)
+    return motion.at_frames(frame_rate, frame_count)
+
+
+def _sonority_db(bands: BandEnergies) -> Series:
+    """Level of what passes open lips, in dB, smoothed over 8 ms."""
+    level = 10 * np.log10(bands.first + 1.5 * bands.middle + 2 * bands.upper)
+    return _smooth(level.astype(np.float32), 0.008)
+
+
+def _smooth(series: npt.NDArray[np.floating], sigma_s: float) -> Series:
+    return np.asarray(gaussian_filter1d(series, sigma_s * STEPS_PER_S, mode="nearest", truncate=3.0), np.float32)
+
+
+def _ramp(series: npt.NDArray[np.floating], start: float, end: float) -> Series:
+    """0 at `start`, 1 at `end` (which may be the smaller), linear and clipped."""
+    return np.asarray(np.clip((series - start) / (end - start), 0, 1), np.float32)
+
+
+def _steps(seconds: float) -> int:
+    return max(1, round(seconds * STEPS_PER_S))
+
+
+def _speech_gate(bands: BandEnergies, sonority: Series) -> npt.NDArray[np.bool_]:
+    """Where somebody speaks: bool (T,). Hysteresis between a high and a low threshold, no clicks, no holes."""
+    total = bands.voice + bands.first + bands.middle + bands.upper + bands.hiss
+    level = np.maximum(_smooth(10 * np.log10(total), 0.010), sonority)
+    peak = float(np.percentile(level, 96))
+    low = float(np.percentile(level, 6))
+    if peak - low < _NOISE_RANGE_DB:
+        return np.full(len(level), bands.flatness < _NOISE_FLATNESS)
+    floor = float(np.clip(low, peak - 60, peak - 14))
+    span = peak - floor
+    above = level > floor + _GATE_OFF * span
+    # A stretch above the low threshold counts when it reaches the high one somewhere.
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]]).astype(np.int8)))
+    gate = np.zeros(len(level), bool)
+    for start, end in edges.reshape(-1, 2):
+        gate[start:end] = level[start:end].max() > floor + _GATE_ON * span
+    gate = binary_closing(gate, np.ones(_steps(0.06))) | gate
+    return np.asarray(binary_opening(gate, np.ones(_steps(0.04))), bool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Articulation:
+    """The curves of a `MouthPlan` every 5 ms, before they are brought to frames."""
+
+    opening: Series
+    width: Series
+    rounding: Series
+    press: Series
+    lip_teeth: Series
+    hiss: Series
+    gate: Series
+
+    def at_frames(self, frame_rate: Fraction, frame_count: int) -> MouthPlan:
+        """Sample at the middle of each frame, a little ahead of the sound."""
+        frame_s = float(1 / frame_rate)
+        seconds = (np.arange(frame_count) + 0.5) * frame_s + _LEAD_S
+        at = seconds * STEPS_PER_S
+        steps = np.arange(len(self.opening))
+        ended = seconds - _LEAD_S > len(steps) / STEPS_PER_S + frame_s
+
+        def sample(series: Series, sigma_s: float = 0.0) -> npt.NDArray[np.float64]:
+            smoothed = _smooth(series, sigma_s) if sigma_s else series
+            return np.where(ended, 0.0, np.interp(at, steps, smoothed, right=0.0))
+
+        hold = maximum_filter1d(self.press, _steps(max(frame_s * 0.8, 0.02)))  # a closure shows in one frame at least
+        press = _snap(sample(hold, 0.008))
+        opening = sample(self.opening, 0.022)
+        opening = np.where(opening < _LEAST_OPENING, 0.0, opening) * (1 - press)
+        speaking = np.clip(opening * 4 + 0.15, 0, 1) * (sample(self.gate, 0.015) > _LEAST_GATE)
+        lip_teeth = sample(self.lip_teeth, 0.015) * (1 - press)
+        width = np.clip(sample(self.width, 0.035), -1, 1) * speaking
+        raised = 0.30 * opening + 0.45 * np.clip(width, 0, 1) * opening + 0.35 * sample(self.hiss, 0.015)
+        curves = (
+            opening,
+            width,
+            np.clip(sample(self.rounding, 0.035), 0, 1) * speaking,
+            press,
+            np.where(lip_teeth < _LEAST_LIP_TEETH, 0.0, lip_teeth),
+            np.clip(raised, 0, 1) * (opening > 0),
+            np.clip(sample(self.gate, 0.020), 0, 1),
+        )
+        return MouthPlan(*(_as_curve(curve) for curve in curves))
+
+
+def _as_curve(values: npt.NDArray[np.floating]) -> Curve:
+    return values.astype(np.float32)
+
+
+def _snap(press: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Closures close: what is nearly shut is shut, what hardly presses does not."""
+    return np.clip((press - 0.12) / 0.68, 0, 1)
+
+
+def _articulate(bands: BandEnergies, sonority: Series, gate: npt.NDArray[np.bool_]) -> _Articulation:
+    """Judge every step by the clip's own range."""
+    loudness = _loudness(sonority, gate)
+    vowel = gate & (loudness > 0.35)  # noqa: PLR2004 - of the range
+    height = _rank(_smooth(np.log10(bands.first / bands.voice), 0.012), vowel, (15, 85), (-1.0, 0.5))
+    hiss_db = 10 * np.log10((bands.upper + bands.hiss) / (bands.first + bands.middle))
+    hiss = _ramp(_smooth(hiss_db, 0.008), 4.0, 12.0)
+    dip = _dip_db(sonority)
+    murmur_db = 10 * np.log10(bands.voice / (bands.first + bands.middle))
+    murmur = _ramp(dip, *_MURMUR_DB) * _ramp(_smooth(murmur_db, 0.008), *_MURMUR_EXCESS_DB)
+    closure = np.maximum(_ramp(dip, *_STOP_DB), murmur)
+    labial = _labial(bands, sonority, hiss_db)
+
+    opening = loudness * (0.60 + 0.40 * height)
+    opening = opening * (1 - hiss) + np.minimum(opening, 0.16) * hiss
+    opening = np.where(gate, opening * (1 - 0.30 * closure), 0)
+    opening = _full_range(opening)
+
+    centre = _rank(_smooth(bands.centre_octaves, 0.015), vowel, (12, 88), (10.0, 11.2))
+    spread = (2 * centre - 1) * np.clip(loudness * 1.6, 0, 1)
+    width = np.where(gate, spread * (1 - hiss) + 0.3 * hiss, 0)
+    rounding = np.where(gate, _ramp(centre, 0.42, 0.05) * (1 - 0.75 * _ramp(height, 0.55, 1.0)) * (1 - hiss), 0)
+
+    friction = _ramp(hiss_db, 0.0, 4.0) * _ramp(hiss_db, 12.0, 8.0) * _ramp(dip, 10.0, 18.0) * (1 - labial)
+    press = np.where(gate | _near(gate, 0.03), closure * labial, 0)
+    return _Articulation(
+        opening=opening.astype(np.float32),
+        width=width.astype(np.float32),
+        rounding=rounding.astype(np.float32),
+        press=press.astype(np.float32),
+        lip_teeth=np.where(gate, friction, 0).astype(np.float32),
+        hiss=(hiss * gate).astype(np.float32),
+        gate=gate.astype(np.float32),
+    )
+
+
+def _near(gate: npt.NDArray[np.bool_], seconds: float) -> npt.NDArray[np.bool_]:
+    return np.asarray(maximum_filter1d(gate.astype(np.uint8), 2 * _steps(seconds) + 1), bool)
+
+
+def _loudness(sonority: Series, gate: npt.NDArray[np.bool_]) -> Series:
+    """0 to 1 under a slowly moving local peak: a speaker who turns away still opens the mouth."""
+    peak = float(np.percentile(sonority[gate], 95))
+    local = _smooth(maximum_filter1d(sonority[::4], _steps(3.0) // 4 | 1).repeat(4)[: len(sonority)], 0.3)
+    reference = np.maximum(0.6 * local + 0.4 * peak, peak - 12)
+    smoothed = _smooth(sonority, 0.010)
+    return np.asarray(np.clip((smoothed - (reference - _LOUDNESS_RANGE_DB)) / _LOUDNESS_RANGE_DB, 0, 1), np.float32)
+
+
+def _rank(
+    feature: Series,
+    where: npt.NDArray[np.bool_],
+    percentiles: tuple[float, float],
+    usual: tuple[float, float],
+) -> Series:
+    """Place of a feature in this clip's own range, 0 to 1; `usual` range when little is voiced."""
+    low, high = usual
+    if np.count_nonzero(where) >= _MIN_VOICED_STEPS:
+        own_low, own_high = np.percentile(feature[where], percentiles)
+        # A monotone clip has a small range of its own: half of the usual one stays.
+        middle, half = (own_low + own_high) / 2, max((own_high - own_low) / 2, (high - low) / 4)
+        low, high = middle - half, middle + half
+    return _ramp(feature, low, high)
+
+
+def _dip_db(sonority: Series) -> Series:
+    """How far each step lies below the louder sound on both of its sides, in dB."""
+    reach = _steps(_CLOSURE_REACH_S)
+    before = maximum_filter1d(sonority, reach, origin=(reach - 1) // 2, mode="nearest")
+    after = maximum_filter1d(sonority, reach, origin=-((reach - 1) // 2), mode="nearest")
+    return np.asarray(np.minimum(before, after) - sonority, np.float32)
+
+
+def _labial(bands: BandEnergies, sonority: Series, hiss_db: npt.NDArray[np.floating]) -> Series:
+    """Likeness of a closure to `p b m`, by what follows within 40 ms: a low spectrum and no hiss."""
+    reach = _steps(0.040)
+    weight = 10 ** (sonority / 20)  # the release tells, not the silence before it
+    centre = gaussian_filter1d(bands.centre_octaves * weight, 2) / gaussian_filter1d(weight, 2)
+    after = np.roll(centre, -reach // 2)
+    burst = maximum_filter1d(_smooth(hiss_db, 0.006), reach)
+    return _ramp(after, _LABIAL_OCTAVES + 0.25, _LABIAL_OCTAVES - 0.35) * _ramp(
+        burst, _LABIAL_HISS_DB + 2, _LABIAL_HISS_DB - 3
+    )
+
+
+def _full_range(opening: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Scale so that the clip's loud vowels open fully; quieter parts keep their share."""
+    moving = opening[opening > 0.05]  # noqa: PLR2004 - hardly open
+    if not len(moving):
+        return opening
+    gain = min(1 / float(np.percentile(moving, 90)), 2.4)
+    return np.asarray(np.clip(opening * gain, 0, 1.1) ** 1.1)
+
+
+__all__ = ["SPEECH_RATE_HZ", "plan_mouth"]

@@ -159,8 +159,9 @@ def read_wav(content: bytes) -> tuple[Samples, int]:
     if rate_hz <= 0 or channels <= 0:
         raise MediaUnreadable("The WAV has no channels or no sample rate.")
     whole = len(levels) // channels * channels
-    samples = levels[:whole].reshape(-1, channels).T.astype(np.float32) / _FULL_SCALE
-    return np.ascontiguousarray(samples), rate_hz
+    samples = np.empty((channels, whole // channels), np.float32)
+    np.multiply(levels[:whole].reshape(-1, channels).T, np.float32(1 / _FULL_SCALE), out=samples)
+    return samples, rate_hz
 
 
 def frame_count(sample_count: int, rate_hz: int, frame_rate: Fraction) -> int:

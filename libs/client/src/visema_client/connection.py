@@ -1,0 +1,130 @@
+"""The channel to one server: address, TLS, token, deadlines, typed errors and retries for every call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from visema.orchestrator.v1 import avatars_pb2_grpc, jobs_pb2_grpc, media_pb2_grpc
+from visema_kit.channel import TlsFiles, open_channel
+from visema_kit.errors import Unavailable, VisemaError
+from visema_kit.status import from_rpc_error
+
+from visema_client.errors import ServerUnreachable
+from visema_client.retry import RetryPolicy, with_retries
+
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines of single calls in seconds; what a whole video may take is said where it is asked for.
+
+    Attributes:
+        call_s: Calls with one reply.
+        upload_s: Sending one file once.
+        stream_s: One WatchJob or Download stream; a longer one is opened again and goes on where it was.
+    """
+
+    call_s: float = 60.0
+    upload_s: float = 300.0
+    stream_s: float = 1800.0
+
+
+class Connection:
+    """One server. Connects when it is used first, and again when the connection breaks.
+
+    Raises: OSError: a TLS file cannot be read.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: TlsFiles | None,
+        token: str | None,
+        retry: RetryPolicy,
+        timeouts: Timeouts,
+    ) -> None:
+        self.address = address
+        self.retry = retry
+        self.timeouts = timeouts
+        self.metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._channel = open_channel(address, tls)
+        self.jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
+        self.avatars = avatars_pb2_grpc.AvatarServiceStub(self._channel)
+        self.media = media_pb2_grpc.MediaServiceStub(self._channel)
+
+    @asynccontextmanager
+    async def typed_errors(self) -> AsyncIterator[None]:
+        """Raises: VisemaError: instead of a gRPC error inside the block."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self._typed(error) from error
+
+    async def call(
+        self, method: Callable[..., Awaitable[ReplyT]], request: object, *, timeout_s: float | None = None
+    ) -> ReplyT:
+        """One idempotent call, made again after faults that pass.
+
+        Raises: VisemaError.
+        """
+
+        async def once() -> ReplyT:
+            async with self.typed_errors():
+                return await method(request, timeout=timeout_s or self.timeouts.call_s, metadata=self.metadata or None)
+
+        return await with_retries(self.retry, once)
+
+    async def delete(
+        self, method: Callable[..., Awaitable[object]], request: object, *, gone: type[VisemaError]
+    ) -> None:
+        """One deletion. That nothing is there any more is success where an earlier attempt may have done it.
+
+        Raises: VisemaError; `gone` only from the first attempt.
+        """
+        attempt = 0
+
+        async def once() -> None:
+            nonlocal attempt
+            attempt += 1
+            async with self.typed_errors():
+                await method(request, timeout=self.timeouts.call_s, metadata=self.metadata or None)
+
+        try:
+            await with_retries(self.retry, once)
+        except gone:
+            if attempt == 1:
+                raise
+
+    @asynccontextmanager
+    async def stream(
+        self, method: Callable[..., grpc.aio.UnaryStreamCall[RequestT, ReplyT]], request: RequestT
+    ) -> AsyncIterator[grpc.aio.UnaryStreamCall[RequestT, ReplyT]]:
+        """The replies of one streaming call, which is over when the block is left.
+
+        Raises: VisemaError: inside the block, from the call.
+        """
+        replies = method(request, timeout=self.timeouts.stream_s, metadata=self.metadata or None)
+        try:
+            async with self.typed_errors():
+                yield replies
+        finally:
+            replies.cancel()
+
+    async def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        await self._channel.close()
+
+    def _typed(self, error: grpc.aio.AioRpcError) -> VisemaError:
+        typed = from_rpc_error(error)
+        if isinstance(typed, Unavailable) and "grpc_code" in typed.metadata:  # the channel's word, not the server's
+            return ServerUnreachable(f"no VISEMA server answers at {self.address}: {typed.message}")
+        return typed

@@ -1,0 +1,328 @@
+"""The three steps of a job: prepare the audio, stream the pipeline, publish the outcome.
+
+Each can run again after a crash: what it writes is the same, and what exists is used. A step ends a job by returning an
+outcome, a `Job` with state, error, result and report; it raises only when this process must stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from visema.common.v1 import common_pb2
+from visema.lipsync.v1 import lipsync_pb2
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema_kit.errors import DeadlineExceeded, StoreUnavailable, VisemaError
+from visema_kit.keys import job_key, job_prefix
+from visema_kit.logs import get_logger
+from visema_kit.metrics import Metrics
+from visema_kit.objects import ObjectStore
+from visema_kit.status import error_to_proto
+
+from visema_orchestrator import spec as wishes
+from visema_orchestrator.checks import MediaChecks
+from visema_orchestrator.hub import EventHub
+from visema_orchestrator.pipeline import Pipeline, PipelineRequest
+from visema_orchestrator.progress import JobLost, ProgressWriter
+from visema_orchestrator.report import STAGE_WEIGHTS, engine_label, make_report, make_result, set_progress
+from visema_orchestrator.retry import RetryPolicy, StageAttempts
+from visema_orchestrator.settings import OrchestratorSettings
+from visema_orchestrator.speech import speak
+from visema_orchestrator.stages import Stages
+from visema_orchestrator.store import avatars, jobs
+from visema_orchestrator.store.database import Database, now_us
+from visema_orchestrator.store.jobs import timestamp
+from visema_orchestrator.work import Cancelled, RunningWork
+
+SUCCEEDED, FAILED = jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED
+STORE_PATIENCE = RetryPolicy(patience_s=3600.0)  # an outcome that exists must be written
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the first step leaves to the second; stored by DBOS, so plain text."""
+
+    audio: common_pb2.ObjectRef
+    frame_count: int
+    warnings: list[str]
+    words: list[lipsync_pb2.WordTiming]
+    speech: jobs_pb2.StageTimeline | None
+
+    def to_json(self) -> str:
+        """Inverse of `from_json`."""
+        return json.dumps(
+            {
+                "audio": _encode(self.audio),
+                "frame_count": self.frame_count,
+                "warnings": self.warnings,
+                "words": [_encode(word) for word in self.words],
+                "speech": _encode(self.speech) if self.speech else None,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Prepared:
+        """Inverse of `to_json`."""
+        fields = json.loads(text)
+        speech = fields["speech"]
+        return cls(
+            common_pb2.ObjectRef.FromString(base64.b64decode(fields["audio"])),
+            fields["frame_count"],
+            fields["warnings"],
+            [lipsync_pb2.WordTiming.FromString(base64.b64decode(word)) for word in fields["words"]],
+            jobs_pb2.StageTimeline.FromString(base64.b64decode(speech)) if speech else None,
+        )
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Either what the next step needs, or how the job ended. Both empty: the job is not ours any more."""
+
+    prepared: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A job while a step works on it. `job_start_s` is its start on the monotonic clock of this process."""
+
+    tenant: str
+    job: jobs_pb2.Job
+    look: avatars_pb2.AvatarSpec
+    job_start_s: float
+    deadline_s: float
+
+    @property
+    def context(self) -> common_pb2.WorkContext:
+        return common_pb2.WorkContext(tenant=self.tenant, work_id=self.job.job_id)
+
+
+@dataclass(frozen=True)
+class JobRunner:
+    """Runs the steps of jobs in this process."""
+
+    settings: OrchestratorSettings
+    executor: str
+    database: Database
+    objects: ObjectStore
+    stages: Stages
+    checks: MediaChecks
+    hub: EventHub
+    metrics: Metrics
+    work: RunningWork
+
+    async def adopt(self, job_id: str) -> bool:
+        """Own a job that starts or is recovered here. Returns: False when there is nothing left to do."""
+        row = await self.database.write(jobs.adopt, job_id, self.executor)
+        if row is not None and row.cancel_requested:
+            self.work.cancel(job_id)
+        return row is not None
+
+    async def prepare(self, job_id: str) -> StepResult:
+        """Bring the speech into the form that the stages read."""
+        return await self._step(job_id, self._prepare)
+
+    async def stream(self, job_id: str, prepared: str) -> StepResult:
+        """Run the stages."""
+
+        async def run_pipeline(run: _Run) -> StepResult:
+            return await self._stream(run, Prepared.from_json(prepared))
+
+        return await self._step(job_id, run_pipeline)
+
+    async def publish(self, job_id: str, outcome: str) -> None:
+        """Make the outcome known and delete what was temporary."""
+        ended = jobs_pb2.Job.FromString(base64.b64decode(outcome))
+        tenant = await self._patiently(lambda: self.database.read(jobs.tenant_of, job_id))
+
+        def finish(job: jobs_pb2.Job) -> None:
+            end_us = now_us()
+            job.MergeFrom(ended)
+            job.end_time.CopyFrom(timestamp(end_us))
+            job.expire_time.CopyFrom(timestamp(end_us + round(self.settings.result_lifetime_s * 1e6)))
+            if job.state == SUCCEEDED:
+                frames = job.result.frame_count
+                set_progress(job, dict.fromkeys(STAGE_WEIGHTS, (frames, frames)))
+
+        event = await self._patiently(
+            lambda: self.database.write(jobs.change, job_id, self.executor, finish, is_progress=False)
+        )
+        if event is not None:
+            self.hub.publish(event)
+            self._measure(event.job)
+        try:
+            await self._patiently(lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)))
+        except VisemaError:
+            log.warning("temporary_objects_left", job_id=job_id, exc_info=True)  # the store's 1-day rule takes them
+
+    async def _step(self, job_id: str, work: Callable[[_Run], Awaitable[StepResult]]) -> StepResult:
+        """Run a step's work under the job's time limit, and turn every end into a result."""
+
+        async def limited() -> StepResult:
+            run = await self._load(job_id)
+            try:
+                async with asyncio.timeout(self.settings.job_timeout_s):
+                    return await work(run)
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"the job took longer than {self.settings.job_timeout_s:g} s",
+                    metadata={"limit_s": f"{self.settings.job_timeout_s:g}"},
+                ) from error
+
+        try:
+            return await self.work.run(job_id, limited())
+        except Cancelled:
+            return _ended(jobs_pb2.Job(state=jobs.CANCELLED))
+        except JobLost:
+            log.warning("job_lost", job_id=job_id)
+            return StepResult()
+        except VisemaError as error:
+            log.warning("job_failed", job_id=job_id, reason=error.reason, message=error.message)
+            return _ended(jobs_pb2.Job(state=FAILED, error=error_to_proto(error)))
+        except Exception as error:  # the job's outermost frame: nobody above would tell the user
+            log.exception("job_crashed", job_id=job_id)
+            return _ended(jobs_pb2.Job(state=FAILED, error=error_to_proto(error)))
+
+    async def _load(self, job_id: str) -> _Run:
+        tenant = await self.database.read(jobs.tenant_of, job_id)
+        job = await self.database.read(jobs.get, tenant, job_id)
+        if job.spec.HasField("avatar_id"):
+            avatar = await self.database.read(avatars.get, tenant, job.spec.avatar_id)
+            look = wishes.with_avatar(job.spec, avatar.spec)
+        else:
+            look = wishes.without_avatar(job.spec)
+        running_s = max(now_us() - job.start_time.ToMicroseconds(), 0) / 1e6
+        now_s = time.monotonic()
+        return _Run(tenant, job, look, now_s - running_s, now_s + self.settings.job_timeout_s)
+
+    async def _prepare(self, run: _Run) -> StepResult:
+        source, words, timeline = run.job.spec.audio, [], None
+        if run.job.spec.HasField("text"):
+            spoken = await speak(
+                self.stages,
+                self.settings.retry_policy,
+                run.context,
+                run.job.spec.text,
+                job_start_s=run.job_start_s,
+                deadline_s=run.deadline_s,
+            )
+            if spoken.audio is None:
+                raise StoreUnavailable("the speech is not there")
+            source, words, timeline = spoken.audio, spoken.words, spoken.times.to_proto()
+        result: list[Prepared] = []
+
+        async def store_audio() -> None:
+            audio = await self.checks.audio(source, run.tenant, "spec.audio")
+            key = job_key(run.tenant, run.job.job_id, "speech.wav")
+            stored = await self.objects.put(key, audio.wav, "audio/wav")
+            frame_count = audio.frame_count(wishes.to_fraction(run.look.frame_rate))
+            wishes.check_stills(run.job.spec, frame_count)
+            result.append(Prepared(stored, frame_count, list(audio.warnings), words, timeline))
+
+        await StageAttempts(self.settings.retry_policy).run(store_audio, lambda: len(result))
+        return StepResult(prepared=result[0].to_json())
+
+    async def _stream(self, run: _Run, prepared: Prepared) -> StepResult:
+        writer = ProgressWriter(self.database, self.hub, self.executor, run.tenant, run.job.job_id)
+        spec = run.job.spec
+        request = PipelineRequest(
+            animate=wishes.animate_request(run.look, run.context, prepared.frame_count),
+            audio=prepared.audio,
+            words=prepared.words,
+            lip_sync=spec.lip_sync,
+            encoding=spec.encoding,
+            engine=run.look.engine,
+            title=spec.title,
+            max_in_flight=self.settings.max_in_flight,
+        )
+        pipeline = Pipeline(
+            self.stages,
+            request,
+            self.settings.retry_policy,
+            job_start_s=run.job_start_s,
+            deadline_s=run.deadline_s,
+            on_progress=writer.update,
+            on_animated=lambda segment: writer.uses_loop(segment.object.key),
+        )
+        try:
+            encoded = await _first_to_end(pipeline.run(), writer.run())
+        except VisemaError as error:
+            log.warning("job_failed", job_id=run.job.job_id, reason=error.reason, message=error.message)
+            report = _report(run, prepared, pipeline, video_s=0.0)
+            return _ended(jobs_pb2.Job(state=FAILED, error=error_to_proto(error), report=report))
+        report = _report(run, prepared, pipeline, video_s=encoded.video_duration.ToMicroseconds() / 1e6)
+        return _ended(jobs_pb2.Job(state=SUCCEEDED, result=make_result(encoded), report=report))
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeat while database or object store do not answer."""
+        result: list[T] = []
+
+        async def attempt() -> None:
+            result.append(await work())
+
+        await StageAttempts(STORE_PATIENCE).run(attempt, lambda: len(result))
+        return result[0]
+
+    def _measure(self, job: jobs_pb2.Job) -> None:
+        seconds = (job.end_time.ToMicroseconds() - job.start_time.ToMicroseconds()) / 1e6
+        outcome = {SUCCEEDED: "succeeded", FAILED: "failed"}.get(job.state, "cancelled")
+        self.metrics.observe_job(
+            duration_s=seconds,
+            video_s=job.result.video_duration.ToMicroseconds() / 1e6,
+            prepared=job.report.prepared,
+            engine=engine_label(job.report),
+            outcome=outcome,
+        )
+        log.info(
+            "job_ended",
+            job_id=job.job_id,
+            outcome=outcome,
+            seconds=seconds,
+            frames=job.result.frame_count,
+            prepared=job.report.prepared,
+            degraded=job.report.degraded,
+        )
+
+
+async def _first_to_end(work: Coroutine[Any, Any, T], companion: Coroutine[Any, Any, None]) -> T:
+    """The result of `work`; `companion` runs beside it, and only its failure ends it early."""
+    tasks = (asyncio.create_task(work), asyncio.create_task(companion))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[1].done():
+            tasks[1].result()
+        return await tasks[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _report(run: _Run, prepared: Prepared, pipeline: Pipeline, video_s: float) -> jobs_pb2.JobReport:
+    timelines = [prepared.speech] if prepared.speech else []
+    timelines += [times.to_proto() for times in pipeline.times.values()]
+    return make_report(
+        timelines,
+        queue_s=(run.job.start_time.ToMicroseconds() - run.job.create_time.ToMicroseconds()) / 1e6,
+        processing_s=time.monotonic() - run.job_start_s,
+        video_s=video_s,
+        warnings=prepared.warnings,
+    )
+
+
+def _encode(message: Message) -> str:
+    return base64.b64encode(message.SerializeToString()).decode()
+
+
+def _ended(job: jobs_pb2.Job) -> StepResult:
+    return StepResult(outcome=_encode(job))

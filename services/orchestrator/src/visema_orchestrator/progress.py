@@ -1,0 +1,71 @@
+"""Writes a running job's progress to its events, at most a few times a second."""
+
+from __future__ import annotations
+
+import asyncio
+
+from visema.orchestrator.v1 import jobs_pb2
+from visema_kit.errors import StoreUnavailable
+
+from visema_orchestrator.hub import EventHub
+from visema_orchestrator.report import set_progress
+from visema_orchestrator.store import jobs, media
+from visema_orchestrator.store.database import Database
+
+WRITE_INTERVAL_S = 0.2
+
+
+class JobLost(Exception):
+    """The job belongs to another process by now, or was deleted: this one must stop and write nothing."""
+
+
+class ProgressWriter:
+    """Collects the progress of one job; several changes within the interval become one event."""
+
+    def __init__(self, database: Database, hub: EventHub, executor: str, tenant: str, job_id: str) -> None:
+        self._database = database
+        self._hub = hub
+        self._executor = executor
+        self._tenant = tenant
+        self._job_id = job_id
+        self._frames: dict[str, tuple[int, int]] = {}
+        self._loop_prefix = ""
+        self._changed = asyncio.Event()
+
+    def update(self, stage: str, frames_done: int, frames_total: int) -> None:
+        """A stage has come further."""
+        self._frames[stage] = (frames_done, frames_total)
+        self._changed.set()
+
+    def uses_loop(self, segment_key: str) -> None:
+        """Stage 1 delivers from this stored loop: the sweep must leave it alone."""
+        if segment_key.startswith("loops/") and not self._loop_prefix:
+            self._loop_prefix = segment_key.rpartition("/")[0] + "/"
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled. Raises: JobLost."""
+        recorded_loop = ""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                if self._loop_prefix != recorded_loop:
+                    await self._database.write(jobs.set_loop, self._job_id, self._loop_prefix)
+                    await self._database.write(media.touch, self._tenant, media.LOOP, self._loop_prefix)
+                    recorded_loop = self._loop_prefix
+                event = await self._database.write(
+                    jobs.change, self._job_id, self._executor, self.apply, is_progress=True
+                )
+            except StoreUnavailable:
+                await asyncio.sleep(WRITE_INTERVAL_S)
+                self._changed.set()
+                continue
+            if event is None:
+                raise JobLost
+            self._hub.publish(event)
+            await asyncio.sleep(WRITE_INTERVAL_S)
+
+    def apply(self, job: jobs_pb2.Job) -> None:
+        """Write the progress into a job."""
+        set_progress(job, self._frames)

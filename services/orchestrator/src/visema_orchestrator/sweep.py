@@ -1,0 +1,68 @@
+"""Deletes what nobody needs any more: expired results, unused uploads and loops, addresses that were never used."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from visema_kit.errors import JobNotFound, VisemaError
+from visema_kit.keys import key_prefix
+from visema_kit.logs import get_logger
+from visema_kit.objects import ObjectStore
+
+from visema_orchestrator.store import avatars, jobs, media
+from visema_orchestrator.store.database import Database, now_us
+
+BATCH = 100
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Sweeps one database and object store. Several processes may sweep at once: deleting twice does no harm."""
+
+    database: Database
+    objects: ObjectStore
+    interval_s: float
+    media_lifetime_s: float
+    loop_lifetime_s: float
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            await asyncio.sleep(self.interval_s)
+            try:
+                await self.sweep(now_us())
+            except VisemaError as error:
+                log.warning("sweep_failed", reason=error.reason, message=error.message)
+
+    async def sweep(self, at_us: int) -> None:
+        """Delete what has expired at `at_us`, at most some hundred objects of each kind."""
+        for tenant, job_id in await self.database.read(jobs.expired, at_us, BATCH):
+            await self.delete_job(tenant, job_id)
+        for upload in await self.database.read(media.expired_uploads, at_us, BATCH):
+            await self.objects.delete(upload.key)
+            await self.database.write(media.delete_upload, upload.upload_id)
+        await self._unused(media.MEDIA, at_us - round(self.media_lifetime_s * 1e6))
+        await self._unused(media.LOOP, at_us - round(self.loop_lifetime_s * 1e6))
+
+    async def delete_job(self, tenant: str, job_id: str) -> None:
+        """Delete an ended job with its result."""
+        try:
+            await self.database.write(jobs.delete, tenant, job_id)
+        except JobNotFound:
+            return  # another process was first
+        await self.objects.delete_prefix(key_prefix("results", tenant, job_id))
+
+    async def _unused(self, kind: str, before_us: int) -> None:
+        in_use = await self.database.read(jobs.keys_in_use) | await self.database.read(avatars.loops_in_use)
+        for tenant, key in await self.database.read(media.unused, kind, before_us, BATCH):
+            if (tenant, key) in in_use:
+                await self.database.write(media.touch, tenant, kind, key)
+                continue
+            if key.endswith("/"):
+                await self.objects.delete_prefix(key)
+            else:
+                await self.objects.delete(key)
+            await self.database.write(media.forget, tenant, key)

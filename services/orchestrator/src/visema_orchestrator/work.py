@@ -1,0 +1,62 @@
+"""Work that runs in this process, so that it can be stopped: by a user, or because the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Cancelled(Exception):
+    """Somebody cancelled this piece of work."""
+
+
+class RunningWork:
+    """Tasks by job or avatar.
+
+    A user's cancellation becomes `Cancelled`, which the workflow records. The process's end stays CancelledError:
+    nothing is recorded, and the work is recovered after the restart.
+    """
+
+    def __init__(self) -> None:
+        self._active: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._cancelled: set[str] = set()
+
+    @contextmanager
+    def active(self, work_id: str) -> Iterator[None]:
+        """While the block runs, `cancel` stops this piece of work, also between two `run`s."""
+        self._active.add(work_id)
+        try:
+            yield
+        finally:
+            self._active.discard(work_id)
+            self._cancelled.discard(work_id)
+
+    async def run(self, work_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`. Raises: Cancelled: `cancel` was called, now or before."""
+        if work_id in self._cancelled:
+            work.close()
+            raise Cancelled
+        task = asyncio.create_task(work)
+        self._tasks[work_id] = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if work_id in self._cancelled:
+                raise Cancelled from None
+            raise
+        finally:
+            del self._tasks[work_id]
+
+    def cancel(self, work_id: str) -> None:
+        """Stop a piece of work that is active here; any other is left alone."""
+        if work_id not in self._active:
+            return
+        self._cancelled.add(work_id)
+        task = self._tasks.get(work_id)
+        if task is not None:
+            task.cancel()

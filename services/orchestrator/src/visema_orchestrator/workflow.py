@@ -1,0 +1,173 @@
+"""Durable execution with DBOS: one workflow for each job and each avatar, recovered after a crash.
+
+Facts of dbos 3.4 that this module relies on:
+- a workflow of a process that died is resumed by a process with the same executor id and application version, or by any
+  other after `resume_workflow`; both go through DBOS' own queue, which is polled once a second;
+- a coroutine that is cancelled leaves its workflow PENDING, so shutting down needs nothing but cancelling;
+- each step costs about a millisecond on SQLite with a write-ahead log, which is why we bring the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from visema_kit.logs import get_logger
+
+from visema_orchestrator.admission import Slots
+from visema_orchestrator.avatar_runner import AvatarRunner
+from visema_orchestrator.job_runner import JobRunner, StepResult
+from visema_orchestrator.store.database import open_engine
+
+WORKFLOW_VERSION = "1"  # raise it when the steps of a workflow change: other versions' workflows are not resumed
+MOST_RECOVERIES = 20  # a job that takes its process down each time is given up
+PUBLISH_GRACE_S = 3.0
+THREADS = 8
+GONE = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Workflows:
+    """Starts and recovers the workflows of this process. DBOS is one per process, so this is too."""
+
+    url: str
+    executor: str
+    runner: JobRunner
+    avatars: AvatarRunner
+    slots: Slots
+    on_slot_free: Callable[[], None] = lambda: None
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def launch(self) -> None:
+        """Open DBOS' tables and recover what this executor left. Call on the loop that shall run the workflows."""
+        logging.getLogger("dbos").handlers = [logging.NullHandler()]  # it would write lines of its own form to stderr
+        logging.getLogger("dbos").propagate = True
+        config: DBOSConfig = {
+            "name": "visema",
+            "system_database_url": self.url,
+            "system_database_engine": open_engine(self.url),
+            "application_version": WORKFLOW_VERSION,
+            "executor_id": self.executor,
+            "max_executor_threads": THREADS,
+            "log_level": "WARNING",
+            "enable_otlp": False,
+        }
+        DBOS(config=config)
+        self._register()
+        DBOS.launch()
+
+    def _register(self) -> None:
+        runner, slots = self.runner, self.slots
+
+        @DBOS.step(name="prepare")
+        async def prepare(job_id: str) -> dict[str, str]:
+            return _to_dict(await runner.prepare(job_id))
+
+        @DBOS.step(name="stream")
+        async def stream(job_id: str, prepared: str) -> dict[str, str]:
+            return _to_dict(await runner.stream(job_id, prepared))
+
+        @DBOS.step(name="publish")
+        async def publish(job_id: str, outcome: str) -> None:
+            await runner.publish(job_id, outcome)
+
+        @DBOS.workflow(name="job", max_recovery_attempts=MOST_RECOVERIES)
+        async def job(job_id: str) -> None:
+            self._note_task()
+            await slots.enter(job_id)
+            try:
+                with runner.work.active(job_id):
+                    if not await runner.adopt(job_id):
+                        return
+                    result = await prepare(job_id)
+                    if result["prepared"]:
+                        result = await stream(job_id, result["prepared"])
+                    if result["outcome"]:
+                        with self._not_to_stop():
+                            await publish(job_id, result["outcome"])
+            finally:
+                await slots.leave(job_id)
+                self.on_slot_free()
+
+        @DBOS.step(name="prepare_avatar")
+        async def prepare_avatar(avatar_id: str) -> None:
+            await self.avatars.prepare(avatar_id)
+
+        @DBOS.workflow(name="avatar", max_recovery_attempts=MOST_RECOVERIES)
+        async def avatar(avatar_id: str) -> None:
+            self._note_task()
+            await prepare_avatar(avatar_id)
+
+        self._job, self._avatar = job, avatar
+
+    async def start_job(self, job_id: str) -> None:
+        """Start a claimed job's workflow; durable when this returns."""
+        await self._start(self._job, job_id)
+
+    async def start_avatar(self, avatar_id: str) -> None:
+        """Start an avatar's preparation; durable when this returns."""
+        await self._start(self._avatar, avatar_id)
+
+    async def resume(self, workflow_id: str) -> None:
+        """Let any live process run a workflow whose process died."""
+        await DBOS.resume_workflow_async(workflow_id)
+
+    async def status(self, workflow_id: str) -> str | None:
+        """State of a workflow as DBOS names it; None when it was never started."""
+        status = await DBOS.get_workflow_status_async(workflow_id)
+        return None if status is None else status.status
+
+    async def close(self) -> None:
+        """Stop at once what computes, let what publishes come to its end, and stop DBOS.
+
+        Workflows that were stopped stay PENDING and are recovered at the next launch.
+        """
+        for task in self._tasks - self._publishing:
+            task.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=PUBLISH_GRACE_S)
+            for task in late:
+                task.cancel()
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as closer:  # DBOS made its own pool the loop's default, and closes it
+            await loop.run_in_executor(closer, DBOS.destroy)
+        loop.set_default_executor(ThreadPoolExecutor(THREADS))
+
+    @contextmanager
+    def _not_to_stop(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        if task is not None:
+            self._publishing.add(task)
+        try:
+            yield
+        finally:
+            self._publishing.discard(task)
+
+    def _note_task(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _start(workflow: Callable[[str], Coroutine[Any, Any, None]], work_id: str) -> None:
+        async def start() -> None:
+            with SetWorkflowID(work_id):
+                await DBOS.start_workflow_async(workflow, work_id)
+
+        # A context of its own: the workflow outlives the call that asked for it.
+        await asyncio.shield(asyncio.create_task(start(), context=contextvars.Context()))
+
+
+def _to_dict(result: StepResult) -> dict[str, str]:
+    return {"prepared": result.prepared, "outcome": result.outcome}

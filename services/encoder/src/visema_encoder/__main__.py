@@ -21,34 +21,36 @@ from visema_encoder.settings import EncoderSettings
 from visema_encoder.workers import Workers
 
 
-async def serve(settings: EncoderSettings) -> None:
-    """Serve until a signal comes."""
+async def service_spec(settings: EncoderSettings) -> ServiceSpec:
+    """The service, wired and not yet started; looks which encoders open here."""
     metrics = Metrics()
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     workers = Workers(settings.encoder_workers)
     encoders = await asyncio.to_thread(usable_encoders)
     get_logger(__name__).info("video_encoders", usable=encoders)
     metrics.engine_info.labels(STAGE, SOFTWARE, engine_version(), "false").set(1)
-    pipeline = EncodingPipeline(
-        store, workers, encoders, settings.scratch(tempfile.gettempdir()), settings.encoder_threads
-    )
+    scratch = settings.scratch(tempfile.gettempdir())
+    pipeline = EncodingPipeline(store, workers, encoders, scratch, settings.encoder_threads)
     servicer = EncodingServicer(pipeline, encoders, settings, metrics)
 
     async def stop() -> None:
         await workers.aclose()
         await store.aclose()
 
-    await run_service(
-        ServiceSpec(
-            name=STAGE,
-            services=(SERVICE,),
-            register=lambda server: encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server),
-            settings=settings,
-            metrics=metrics,
-            on_start=store.ensure_bucket,
-            on_stop=stop,
-        )
+    return ServiceSpec(
+        name=STAGE,
+        services=(SERVICE,),
+        register=lambda server: encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server),
+        settings=settings,
+        metrics=metrics,
+        on_start=store.ensure_bucket,
+        on_stop=stop,
     )
+
+
+async def serve(settings: EncoderSettings) -> None:
+    """Serve until a signal comes."""
+    await run_service(await service_spec(settings))
 
 
 def main() -> None:

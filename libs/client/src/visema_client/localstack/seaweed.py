@@ -65,14 +65,19 @@ class SeaweedPorts:
 
     @property
     def unix_sockets(self) -> list[Path]:
-        """Files that SeaweedFS makes beside its gRPC ports and does not remove when it is killed."""
-        parts = {
-            "s3": self.s3_grpc,
-            "master": self.master_grpc,
-            "volume": self.volume_grpc,
-            "filer": self.filer_grpc,
-        }
-        return [Path("/tmp") / f"seaweedfs-{part}-grpc-{port}.sock" for part, port in parts.items()]  # noqa: S108  # the place is fixed in SeaweedFS
+        """Files that SeaweedFS makes beside its ports and does not remove when it is killed.
+
+        They stay where SeaweedFS puts them: the state folder's path may be longer than a socket's may be.
+        """
+        names = [
+            f"s3-{self.s3}",
+            f"s3-grpc-{self.s3_grpc}",
+            f"master-grpc-{self.master_grpc}",
+            f"volume-grpc-{self.volume_grpc}",
+            f"filer-{self.filer}",
+            f"filer-grpc-{self.filer_grpc}",
+        ]
+        return [Path("/tmp") / f"seaweedfs-{name}.sock" for name in names]  # noqa: S108  # fixed in SeaweedFS
 
 
 def write_identities(path: Path, credentials: Credentials) -> None:
@@ -102,7 +107,6 @@ def command(weed: Path, folder: Path, ports: SeaweedPorts) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.allowDeleteBucketNotEmpty=false",
-        f"-s3.localSocket={folder / 's3.sock'}",
         f"-master.port={ports.master}",
         f"-master.port.grpc={ports.master_grpc}",
         "-master.peers=none",  # no election: saves a second
@@ -114,5 +118,4 @@ def command(weed: Path, folder: Path, ports: SeaweedPorts) -> list[str]:
         "-volume.preStopSeconds=0",
         f"-filer.port={ports.filer}",
         f"-filer.port.grpc={ports.filer_grpc}",
-        f"-filer.localSocket={folder / 'filer.sock'}",
     ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from visema_client.localstack import launch
 from visema_client.localstack.ports import LOOPBACK
 from visema_client.localstack.seaweed import Credentials
 
@@ -82,10 +83,9 @@ class Service:
         """Its Prometheus endpoint."""
         return f"http://{LOOPBACK}:{self.metrics_port}/metrics"
 
-    @property
-    def command(self) -> list[str]:
+    def command(self, store_port: int) -> list[str]:
         """Its command line."""
-        return [sys.executable, "-m", self.module]
+        return [sys.executable, "-m", launch.__name__, self.module, str(store_port)]
 
 
 def port_file(state: Path, service: Service) -> Path:

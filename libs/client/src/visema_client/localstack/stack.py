@@ -51,7 +51,7 @@ class StackOptions:
     port: int = 0
     start_timeout_s: float = 90.0
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    modules: Mapping[str, str] = MODULES
+    modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
 
 
 class _PortTaken(LocalStackError):
@@ -170,7 +170,7 @@ class LocalStack:
                 return
 
     def _start_processes(self, state: StateFolder, janitor: Janitor, weed: Path) -> None:
-        """Start all at once: the services wait for the store, the orchestrator for the stages."""
+        """Start all at once; the services wait for the store."""
         names = [*STAGES, ORCHESTRATOR]
         ports = free_ports(seaweed.PORT_COUNT + 2 * len(names))
         self._ports = seaweed.SeaweedPorts(*ports[: seaweed.PORT_COUNT])
@@ -206,7 +206,13 @@ class LocalStack:
             )
             log = log_file(state.path, service.name)
             self._children.append(
-                Child.start(service.name, service.command, environment=variables, log=log, janitor=janitor)
+                Child.start(
+                    service.name,
+                    service.command(self._ports.s3),
+                    environment=variables,
+                    log=log,
+                    janitor=janitor,
+                )
             )
 
     def _wait_until_ready(self, state: StateFolder) -> None:

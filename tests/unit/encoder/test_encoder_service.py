@@ -20,9 +20,14 @@ from support.seaweed import S3Server
 from visema.common.v1 import common_pb2
 from visema.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from visema_encoder.__main__ import service_spec
+from visema_encoder.codecs import encoder_opens
+from visema_encoder.pipeline import EncodingPipeline, VideoStored
+from visema_encoder.servicer import engine_info, job_of
 from visema_encoder.session import WARN_NO_HARDWARE
 from visema_encoder.settings import EncoderSettings
+from visema_encoder.workers import Workers
 from visema_kit.channel import open_channel
+from visema_kit.clock import StageClock
 from visema_kit.objects import ObjectStore
 from visema_kit.server import serve
 from visema_kit.status import from_rpc_error
@@ -404,6 +409,26 @@ async def test_a_missing_hardware_encoder_is_reported_and_does_not_fail(
     if list(described.video_encoders) == ["libx264"]:
         assert list(summary.warnings) == [WARN_NO_HARDWARE]
     assert summary.engine.name == described.video_encoders[0]
+
+
+@pytest.mark.skipif(encoder_opens("h264_nvenc"), reason="this machine has NVENC")
+async def test_a_hardware_encoder_that_opens_no_more_falls_back_to_software(inputs: Inputs, scratch: Path) -> None:
+    """As after start-up, when the device went away or has no session left."""
+    workers = Workers(1)
+    pipeline = EncodingPipeline(inputs.store, workers, ("h264_nvenc", "libx264"), scratch, 1)
+    job = job_of(inputs.opening(await inputs.audio(0.4), 10, prefer_hardware=True).open, 60)
+    clock = StageClock("encoder", engine_info(pipeline.encoder_for(job)))
+    samples = await pipeline.load_audio(job, clock)
+
+    async def segments() -> AsyncIterator[common_pb2.Segment]:
+        for segment in await inputs.segments(10):
+            yield segment
+
+    stored = [event async for event in pipeline.encode(job, samples, segments(), clock)][-1]
+    assert isinstance(stored, VideoStored)
+    assert stored.encoder == "libx264"
+    assert list(clock.report().warnings) == [WARN_NO_HARDWARE]
+    await workers.aclose()
 
 
 async def test_audio_of_another_length_is_fitted_with_a_warning(

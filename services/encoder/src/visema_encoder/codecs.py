@@ -13,8 +13,7 @@ from visema_media.colour import PIXEL_FORMAT, Bt709Converter, tag_bt709
 from visema_encoder.options import EncodingOptions, VideoShape
 
 SOFTWARE = "libx264"
-# VAAPI and V4L2 need frames in device memory or a device file chosen by hand and are left out.
-HARDWARE = ("h264_nvenc", "h264_qsv", "h264_videotoolbox")
+HARDWARE = ("h264_nvenc", "h264_qsv")  # those that take frames from memory and find their device by themselves
 LEVEL = "4.2"  # covers 1024 × 1024 at 60 fps: 4,096 of 8,704 macroblocks a frame, 245,760 of 522,240 a second
 _KEYFRAME_S = 2  # seeking in a player is at most this coarse
 _PIXEL_FORMATS = {"h264_qsv": "nv12"}

@@ -48,13 +48,14 @@ class SegmentEncoded:
 
 @dataclass(frozen=True, slots=True)
 class VideoStored:
-    """The finished video with its pictures. Durations in seconds."""
+    """The finished video with its pictures, and the encoder that made it. Durations in seconds."""
 
     video: common_pb2.ObjectRef
     poster: common_pb2.ObjectRef
     stills: tuple[tuple[int, common_pb2.ObjectRef], ...]
     shape: VideoShape
     audio_duration: Fraction
+    encoder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,8 @@ class EncodingPipeline:
                 clock.bytes_written(size_bytes)
             else:
                 log.info("result_reused", key=video_key)
-        return VideoStored(video, poster, tuple(stills), session.writer.shape, session.writer.audio_duration)
+        writer = session.writer
+        return VideoStored(video, poster, tuple(stills), writer.shape, writer.audio_duration, session.encoder)
 
     async def _put(self, key: str, content: bytes, media_type: str, clock: StageClock) -> common_pb2.ObjectRef:
         """Objects are immutable: where the key exists its object stays, although encoders may differ in a byte."""

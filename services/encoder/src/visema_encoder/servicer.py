@@ -87,6 +87,8 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
                     async for event in events:
                         if isinstance(event, SegmentEncoded):
                             inbox.release()
+                        else:
+                            clock.engine = engine_info(event.encoder)  # may have fallen back
                         for reply in _replies(event, job.frame_count):
                             yield reply
                 yield encoding_pb2.EncodeResponse(summary=clock.report())

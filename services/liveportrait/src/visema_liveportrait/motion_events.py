@@ -122,6 +122,6 @@ def _look(windows: Windows, number: int) -> tuple[float, float]:
     return LOOK_X_DEG * float(x), LOOK_Y_DEG * float(y)
 
 
-def window_count(events_per_minute: float, loop_s: float) -> int:
-    """Events of a loop, the nearest whole number but at least one."""
-    return max(1, math.floor(events_per_minute * loop_s / 60.0 + 0.5))
+def whole_events(events_per_minute: float, loop_s: float) -> int:
+    """Events of a loop: the nearest whole number, 0 in a loop that is far too short for one."""
+    return math.floor(events_per_minute * loop_s / 60.0 + 0.5)

@@ -16,7 +16,7 @@ from visema_liveportrait.motion_events import (
     Windows,
     closure,
     gaze,
-    window_count,
+    whole_events,
 )
 from visema_liveportrait.motion_noise import SmoothNoise, draw_noise
 from visema_liveportrait.motion_plan import MotionPlan
@@ -35,9 +35,9 @@ class Sway:
 
 
 # Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(3.4, 0.26, 0.8)
-PITCH = Sway(2.5, 0.24, 0.8)
-ROLL = Sway(1.6, 0.22, 0.7)
+YAW = Sway(4.2, 0.26, 0.8)
+PITCH = Sway(2.9, 0.24, 0.8)
+ROLL = Sway(1.8, 0.22, 0.7)
 SHIFT_X = Sway(0.006, 0.20, 0.6)
 SHIFT_Y = Sway(0.006, 0.20, 0.6)
 BROW = Sway(0.008, 0.30, 0.8)
@@ -50,20 +50,21 @@ EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
 BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
 BREATH_WANDER = 0.35
 REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 20.0
-SLOWEST_LOOP_S = 60.0
+SHORTEST_NATURAL_LOOP_S, SLOWEST_LOOP_S = 4.0, 60.0
 
 
 def loop_frame_count(settings: MotionSettings, frame_rate: Fraction, nominal_s: float, segment_frames: int) -> int:
     """Frames of a loop: a whole number of segments, about `nominal_s` long.
 
-    Slow blinking or breathing makes the loop longer (at most a minute), so that each happens at least once in it.
+    Slow blinking or breathing makes the loop longer (at most a minute), so that each happens at least once in it; a
+    loop that is meant to be very short stays so.
     """
     wanted_s = nominal_s
     blinks = settings.blinks_per_minute if settings.blink_duration_ms else 0.0
     breaths = settings.breaths_per_minute if settings.breathing else 0.0
     for per_minute in (blinks, breaths):
-        if per_minute * nominal_s / 60.0 > 0:
-            wanted_s = max(wanted_s, min(60.0 / per_minute, SLOWEST_LOOP_S, 6.0 * nominal_s))
+        if per_minute > 0 and nominal_s >= SHORTEST_NATURAL_LOOP_S:
+            wanted_s = max(wanted_s, min(60.0 / per_minute, SLOWEST_LOOP_S))
     segments = max(1, round(wanted_s * frame_rate / segment_frames))
     return segments * segment_frames
 
@@ -95,7 +96,7 @@ class MotionPlanner:
         self._blinks = self._blink_windows()
         self._looks = self._look_windows()
         self._rest, self._scales = self._bound_sways()
-        self._breath_phase, self._breath_wander = self._draw_breath()
+        self._breath_hz, self._breath_wander = self._draw_breath()
 
     def plan(self, first_frame: int, frame_count: int) -> MotionPlan:
         """Motion of frames `first_frame` to `first_frame + frame_count`."""
@@ -150,13 +151,13 @@ class MotionPlanner:
             return None
         if self._loop_s is None:
             return Windows(settings.seed, BLINK_STREAM, 60.0 / settings.blinks_per_minute, None)
-        count = window_count(settings.blinks_per_minute, self._loop_s)
-        return Windows(settings.seed, BLINK_STREAM, self._loop_s / count, count)
+        count = whole_events(settings.blinks_per_minute, self._loop_s)
+        return Windows(settings.seed, BLINK_STREAM, self._loop_s / count, count) if count else None
 
     def _look_windows(self) -> Windows:
         if self._loop_s is None:
             return Windows(self.settings.seed, LOOK_STREAM, LOOK_WINDOW_S, None)
-        count = window_count(60.0 / LOOK_WINDOW_S, self._loop_s)
+        count = max(1, whole_events(60.0 / LOOK_WINDOW_S, self._loop_s))
         return Windows(self.settings.seed, LOOK_STREAM, self._loop_s / count, count)
 
     def _bound_sways(self) -> tuple[list[float], list[float]]:
@@ -173,13 +174,13 @@ class MotionPlanner:
         wander = draw_noise(generator, 0.05, 0.1, self._loop_s)
         if self._loop_s is None or per_minute == 0:
             return per_minute / 60.0, wander
-        return window_count(per_minute, self._loop_s) / self._loop_s, wander
+        return whole_events(per_minute, self._loop_s) / self._loop_s, wander
 
     def _breath(self, time_s: FloatArray) -> FloatArray:
-        if self.settings.breaths_per_minute == 0 or self.settings.breathing == 0:
+        if self._breath_hz == 0 or self.settings.breathing == 0:
             return np.zeros_like(time_s)
         wander = self._breath_wander.at(time_s) - self._breath_wander.at(np.zeros(1))
-        phase = 2.0 * math.pi * self._breath_phase * time_s + BREATH_WANDER * wander
+        phase = 2.0 * math.pi * self._breath_hz * time_s + BREATH_WANDER * wander
         return self.settings.breathing * (0.5 - 0.5 * np.cos(phase + BREATH_SKEW * np.sin(phase)))
 
 

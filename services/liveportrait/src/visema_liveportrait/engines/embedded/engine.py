@@ -12,7 +12,7 @@ from visema_liveportrait.engines.embedded.eye_shape import shape_eye
 from visema_liveportrait.engines.embedded.eyelids import Eyelids
 from visema_liveportrait.engines.embedded.face_motion import LidMotion, carried, track_of
 from visema_liveportrait.engines.embedded.fields import BasisFields, build_fields
-from visema_liveportrait.engines.embedded.mesh_points import FACE_OVAL, LEFT_EYE, RIGHT_EYE
+from visema_liveportrait.engines.embedded.mesh_points import LEFT_EYE, RIGHT_EYE
 from visema_liveportrait.engines.embedded.regions import analyse, motion_window
 from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
 from visema_liveportrait.motion_plan import MotionPlan
@@ -48,9 +48,7 @@ class EmbeddedEngine:
 class EmbeddedPortrait:
     """A portrait with its fields and eyes."""
 
-    def __init__(
-        self, bgr: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], fields: BasisFields
-    ) -> None:
+    def __init__(self, bgr: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], fields: BasisFields) -> None:
         """Make it ready.
 
         Args:
@@ -66,9 +64,9 @@ class EmbeddedPortrait:
         self._map_x, self._map_y = self._resting_maps()
         self._still = self._resting_frame(height, width)
         enlarged_points = (points[:, :2].astype(np.float64) + 0.5) * ENLARGEMENT - 0.5
-        oval = enlarged_points[list(FACE_OVAL)]
+        outline = cv2.convexHull(enlarged_points.astype(np.float32)).astype(np.float64).reshape(-1, 2)
         self._eyes = [
-            Eyelids(self._enlarged, shape_eye(enlarged_points, eye, *size), oval) for eye in (RIGHT_EYE, LEFT_EYE)
+            Eyelids(self._enlarged, shape_eye(enlarged_points, eye, *size), outline) for eye in (RIGHT_EYE, LEFT_EYE)
         ]
         self._lids = [
             LidMotion(eye, eyelids, enlarged_points, ENLARGEMENT)
@@ -128,7 +126,10 @@ class EmbeddedPortrait:
     def _warp(
         self, canvas: npt.NDArray[np.uint8], field: npt.NDArray[np.float32], frame: npt.NDArray[np.uint8]
     ) -> None:
-        """Draw the moving window of one frame. The backward map is the negated forward field: exact enough below 10 px."""
+        """Draw the moving window of one frame.
+
+        The backward map is the negated forward field, and the landmarks are carried by the same map's inverse.
+        """
         window = self._fields.window
         size = (window.width, window.height)
         map_x = cv2.scaleAdd(cv2.resize(field[0], size, interpolation=cv2.INTER_LINEAR), -ENLARGEMENT, self._map_x)
@@ -137,9 +138,7 @@ class EmbeddedPortrait:
             canvas, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
         )
 
-    def _landmarks(
-        self, plan: MotionPlan, number: int, field: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def _landmarks(self, plan: MotionPlan, number: int, field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         points = self._points.copy()
         for lids, openness in zip(self._lids, (plan.right_open, plan.left_open), strict=True):
             lids.apply(points, float(openness[number]), float(plan.gaze_x_deg[number]), float(plan.gaze_y_deg[number]))

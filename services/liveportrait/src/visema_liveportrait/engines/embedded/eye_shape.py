@@ -1,7 +1,7 @@
 """The shape of one eye, column by column along its own axis.
 
-`along` runs from corner to corner (0 in the middle), `down` at right angles towards the cheek. Every quantity of the lids is a
-function of the column, so turned and tilted eyes need no special case.
+`along` runs from corner to corner (0 in the middle), `down` at right angles towards the cheek. Every quantity of the
+lids is a function of the column, so turned and tilted eyes need no special case.
 """
 
 from __future__ import annotations

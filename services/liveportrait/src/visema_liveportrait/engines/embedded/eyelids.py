@@ -1,9 +1,9 @@
 """Blinks and looks of one eye, painted on a patch of the enlarged portrait.
 
-Three layers: the eye itself (turned by the gaze, shaded under the lid), the lower lid (rises a little), and on top the upper
-lid. The lid's skin is not stretched from what is visible, which would smear lashes and creases; it is filled in from the
-trustworthy skin around the eye, with the portrait's own grain. What is darker than skin along the contour - lashes,
-painted outlines - is kept as a ratio to the skin and rides down with the lid.
+Three layers: the eye itself (turned by the gaze, shaded under the lid), the lower lid (rises a little), and on top the
+upper lid. The lid's skin is not stretched from what is visible, which would smear lashes and creases; it is filled in
+from the trustworthy skin around the eye, with the portrait's own grain. What is darker than skin along the contour -
+lashes, painted outlines - is kept as a ratio to the skin and rides down with the lid.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from visema_liveportrait.engines.embedded.eye_shape import EyeShape, Plane, outl
 from visema_liveportrait.engines.embedded.relaxation import fill_from_weighted
 
 Picture = npt.NDArray[np.uint8]
+Layer = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 # In eye widths unless said otherwise.
-LASH_ABOVE, LASH_BELOW = 0.07, 0.035  # what rides with the contour
-LASH_FADE_ABOVE, LASH_FADE_BELOW = 0.10, 0.04
+LASH_ABOVE, LASH_BELOW = 0.055, 0.02  # what rides with the contour
+LASH_FADE_ABOVE, LASH_FADE_BELOW = 0.08, 0.03
 LID_TOP = 0.15  # the lid's skin begins this far above the contour
 LID_BOTTOM = 0.06
 LOWER_RISE = 0.14  # of the opening
@@ -32,8 +33,10 @@ CHEEK_BAND = (0.14, 0.42)
 SKIN_TOLERANCE = 9.0  # in Lab units
 LIGHTNESS_TRUST = 0.45  # shade of the eye socket counts less than a change of colour
 GRAIN_SIGMA, GRAIN_SHIFT, GRAIN_GAIN = 0.045, 0.34, 0.85
-DARKEST_RATIO, BRIGHTEST_RATIO = 0.22, 1.0
-LASH_LINE, LASH_LINE_WIDTH = 0.26, 0.03
+DARKEST_RATIO = 0.30
+LASH_LINE, LASH_LINE_WIDTH = 0.20, 0.03
+LASH_CALM = 0.15  # a closed lid hides part of the dark rim
+SHADE_EXPONENTS = (1.12, 1.03, 0.84)  # BGR: shade on skin is warm, not grey
 CREASE, CREASE_ABOVE, CREASE_WIDTH = 0.07, 0.06, 0.035
 LID_SHADE, LID_SHADE_REACH = 0.07, 0.16
 EYE_SHADOW, EYE_SHADOW_REACH = 0.22, 0.35  # reach in openings
@@ -46,13 +49,13 @@ STILL_GAZE_PX = 0.05
 class Eyelids:
     """One eye, ready to blink and to look."""
 
-    def __init__(self, enlarged: Picture, shape: EyeShape, face_oval: npt.NDArray[np.float64]) -> None:
+    def __init__(self, enlarged: Picture, shape: EyeShape, face_outline: npt.NDArray[np.float64]) -> None:
         """Analyse an eye.
 
         Args:
             enlarged: uint8 (H, W, 3), the enlarged portrait.
             shape: The eye in it.
-            face_oval: float64 (n, 2), outline of the face in the same pixels.
+            face_outline: float64 (n, 2), outline of the face in the same pixels.
         """
         self.shape = shape
         window = shape.window
@@ -60,11 +63,12 @@ class Eyelids:
         y, x = np.mgrid[0 : window.height, 0 : window.width].astype(np.float32)
         self._x, self._y = x, y
         base = self._base.astype(np.float32)
-        trust = _skin_trust(self._base, shape, outline_mask(shape, face_oval))
+        on_face = outline_mask(shape, face_outline)
+        trust = _skin_trust(self._base, shape, on_face)
         smooth = fill_from_weighted(base, trust)
         smooth = np.asarray(cv2.GaussianBlur(smooth, (0, 0), 0.05 * shape.width), np.float32)
-        self._ratio = _lash_ratio(base, smooth, shape)
-        self._skin = smooth + self._grain(base, smooth, trust)
+        self._ratio = _lash_ratio(base, smooth, shape, on_face)
+        self._skin = smooth + self._grain(base, trust)
         reach = np.clip(shape.opening / (0.30 * shape.height), 0.0, 1.0)
         self._presence = reach * reach * (3.0 - 2.0 * reach)
         self._gaze_window = np.clip(1.0 - (2.0 * shape.along / shape.width) ** 2, 0.0, 1.0).astype(np.float32)
@@ -100,7 +104,7 @@ class Eyelids:
             patch += (looking - patch) * self._inner[..., None]
         if closure > 0.0:
             patch = self._close(patch, closure)
-        return np.clip(patch + 0.5, 0.0, 255.0).astype(np.uint8)
+        return np.asarray(np.clip(patch + 0.5, 0.0, 255.0), np.uint8)
 
     def _close(self, patch: npt.NDArray[np.float32], closure: float) -> npt.NDArray[np.float32]:
         shape = self.shape
@@ -125,7 +129,9 @@ class Eyelids:
         line = (shape.down - shape.upper - drop - 0.3 * LASH_BELOW * shape.width) / (LASH_LINE_WIDTH * shape.width)
         shade *= 1.0 - LASH_LINE * closure * np.exp(-line * line) * self._presence
         lashes = self._shifted_down(self._ratio, drop)
-        return self._skin * lashes * shade[..., None]
+        shade *= 1.0 + (lashes - 1.0) * (1.0 - LASH_CALM * closure)
+        shades = np.stack([np.power(shade, exponent) for exponent in SHADE_EXPONENTS], axis=2)
+        return np.asarray(self._skin * shades, np.float32)
 
     def _lid_cover(self, edge: Plane, closure: float) -> Plane:
         """Opacity of the upper lid."""
@@ -138,19 +144,17 @@ class Eyelids:
         strength = min(1.0, closure / FULL_COVER_CLOSURE)
         return np.asarray(from_top * to_edge * self._presence * strength, np.float32)
 
-    def _shifted_down(self, layer: npt.NDArray[np.generic], shift: Plane) -> npt.NDArray[np.float32]:
+    def _shifted_down(self, layer: Layer, shift: Plane) -> npt.NDArray[np.float32]:
         """The layer moved by `shift` along the eye's normal."""
         return self._moved(layer, shift * np.float32(self.shape.normal[0]), shift * np.float32(self.shape.normal[1]))
 
-    def _moved(self, layer: npt.NDArray[np.generic], shift_x: Plane, shift_y: Plane) -> npt.NDArray[np.float32]:
+    def _moved(self, layer: Layer, shift_x: Plane, shift_y: Plane) -> npt.NDArray[np.float32]:
         map_x = np.asarray(self._x - shift_x, np.float32)  # remap needs float32
         map_y = np.asarray(self._y - shift_y, np.float32)
         moved = cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(moved, np.float32)
 
-    def _grain(
-        self, base: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32], trust: Plane
-    ) -> npt.NDArray[np.float32]:
+    def _grain(self, base: npt.NDArray[np.float32], trust: Plane) -> npt.NDArray[np.float32]:
         """Fine texture of the cheek, for the lid: without it the lid looks like plastic."""
         shape = self.shape
         fine = (base - cv2.GaussianBlur(base, (0, 0), GRAIN_SIGMA * shape.width)) * trust[..., None]
@@ -178,12 +182,17 @@ def _skin_trust(base: Picture, shape: EyeShape, on_face: npt.NDArray[np.bool_]) 
     return np.asarray(cv2.GaussianBlur(trust, (0, 0), 1.0) * allowed, np.float32)
 
 
-def _lash_ratio(base: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32], shape: EyeShape) -> npt.NDArray[np.float32]:
-    """Picture / skin along the upper contour, 1 elsewhere: what rides down with the lid."""
+def _lash_ratio(
+    base: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32], shape: EyeShape, on_face: npt.NDArray[np.bool_]
+) -> Plane:
+    """Lightness over that of skin along the upper contour, 1 elsewhere: what rides down with the lid.
+
+    Without colour, or a painted iris that begins at the contour would tint the lashes.
+    """
     width = shape.width
     height = shape.down - shape.upper  # below 0 above the contour
     weight = np.clip(1.0 + (height + LASH_ABOVE * width) / (LASH_FADE_ABOVE * width), 0.0, 1.0)
     weight *= np.clip(1.0 - (height - LASH_BELOW * width) / (LASH_FADE_BELOW * width), 0.0, 1.0)
-    weight *= np.clip(shape.opening / (0.15 * shape.height), 0.0, 1.0)
-    ratio = np.clip(base / np.maximum(smooth, 1.0), DARKEST_RATIO, BRIGHTEST_RATIO)
-    return np.asarray(1.0 + (ratio - 1.0) * weight[..., None], np.float32)
+    weight *= np.clip(shape.opening / (0.40 * shape.height), 0.0, 1.0) * on_face
+    ratio = cv2.cvtColor(base, cv2.COLOR_BGR2GRAY) / np.maximum(cv2.cvtColor(smooth, cv2.COLOR_BGR2GRAY), 1.0)
+    return np.asarray(1.0 + (np.clip(ratio, DARKEST_RATIO, 1.0) - 1.0) * weight, np.float32)

@@ -14,9 +14,7 @@ from visema_liveportrait.engines.embedded.regions import Window
 INVERSION_STEPS = 4  # the field's slope is below 0.3, so each step gains half a digit
 
 
-def carried(
-    points: npt.NDArray[np.float32], field: npt.NDArray[np.float32], window: Window
-) -> npt.NDArray[np.float32]:
+def carried(points: npt.NDArray[np.float32], field: npt.NDArray[np.float32], window: Window) -> npt.NDArray[np.float32]:
     """Move points of the portrait to where the frame shows them.
 
     The frame at p shows the portrait at p - field(p), so the new place is the fixed point of p = point + field(p).

@@ -1,7 +1,7 @@
 """Displacement fields of the head and body: linear in a few controls, so a frame's field is one small product.
 
-The portrait gets a depth potential (how far each point lies in front of the head's axis), a rigid weight (how far it moves
-with the skull) and a torso weight. All relax smoothly into the background, so nothing tears.
+The portrait gets a depth potential (how far each point lies in front of the head's axis), a rigid weight (how far it
+moves with the skull) and a torso weight. All relax smoothly into the background, so nothing tears.
 """
 
 from __future__ import annotations
@@ -101,18 +101,13 @@ def build_fields(regions: Regions, points: npt.NDArray[np.float32]) -> BasisFiel
     }
     fields |= expression_basis(regions, points)
     columns, rows = FINE * rigid.shape[1], FINE * rigid.shape[0]
-    basis = np.stack(
-        [
-            np.stack(
-                [
-                    cv2.resize((part * regions.edge_fade).astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
-                    for part in fields[control]
-                ]
-            )
-            for control in CONTROLS
-        ]
-    )
-    return BasisFields(basis.astype(np.float32), regions.window, size)
+
+    def fine(part: Grid) -> npt.NDArray[np.float32]:
+        faded = (part * regions.edge_fade).astype(np.float32)
+        return np.asarray(cv2.resize(faded, (columns, rows), interpolation=cv2.INTER_CUBIC), np.float32)
+
+    basis = np.stack([np.stack([fine(part) for part in fields[control]]) for control in CONTROLS])
+    return BasisFields(basis, regions.window, size)
 
 
 def _depth_potential(regions: Regions, axis_depth: float) -> Grid:
@@ -143,6 +138,7 @@ def _torso_weight(regions: Regions, chin_y: float) -> Grid:
     down = np.clip((regions.y - regions.window.bottom + CHEST_FADE * size) / (CHEST_FADE * size), 0.0, 1.0)
     down = down * down * (3.0 - 2.0 * down)
     torso = regions.person & (regions.y > chin_y + CHEST_TOP * size)
-    target = np.where(torso, rise * (1.0 - (1.0 - CHEST_REST) * down), np.where(regions.skull, HEAD_FOLLOWS_BREATH, 0.0))
+    chest = rise * (1.0 - (1.0 - CHEST_REST) * down)
+    target = np.where(torso, chest, np.where(regions.skull, HEAD_FOLLOWS_BREATH, 0.0))
     weight = np.where(torso | regions.skull, TORSO_FIRMNESS, 0.0) + np.where(regions.far, PINNED, 0.0)
     return soften(relax(target, weight), 1.2)

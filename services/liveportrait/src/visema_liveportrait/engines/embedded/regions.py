@@ -28,6 +28,7 @@ REACH_SIDE, REACH_UP, REACH_DOWN = 1.7, 1.5, 2.3
 FAR_FROM_PERSON = 0.22
 SKULL_HALF_WIDTH, SKULL_HALF_HEIGHT, SKULL_RISE = 0.62, 0.85, 0.12
 NECK_TOP, NECK_LENGTH = 0.05, 0.30
+EDGE_FADE = 0.35
 PERSON_LIKELY = 0.5
 
 
@@ -42,10 +43,12 @@ class Window:
 
     @property
     def width(self) -> int:
+        """Columns of pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
+        """Rows of pixels."""
         return self.bottom - self.top
 
 
@@ -140,7 +143,7 @@ def analyse(
         skull=body & (ellipse < 1.0) & (y < chin[1]),
         far=distance > FAR_FROM_PERSON * face_height,
         below=_ease((y - chin[1] - NECK_TOP * face_height) / (NECK_LENGTH * face_height)),
-        edge_fade=_edge_fade(x, y, window, width, height, 0.35 * face_height),
+        edge_fade=_edge_fade((x, y), window, (width, height), EDGE_FADE * face_height),
     )
 
 
@@ -155,7 +158,8 @@ def _ease(position: Grid) -> Grid:
     return clipped * clipped * (3.0 - 2.0 * clipped)
 
 
-def _edge_fade(x: Grid, y: Grid, window: Window, width: int, height: int, reach_px: float) -> Grid:
+def _edge_fade(cells: tuple[Grid, Grid], window: Window, frame: tuple[int, int], reach_px: float) -> Grid:
+    (x, y), (width, height) = cells, frame
     fade = np.ones_like(x)
     for distance, inside in (
         (x - window.left, window.left > 0),

@@ -39,9 +39,7 @@ def soften(field: Grid, sigma_cells: float) -> Grid:
     return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma_cells, borderType=cv2.BORDER_REPLICATE))
 
 
-def fill_from_weighted(
-    values: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def fill_from_weighted(values: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fill where `weight` is low from where it is high, smoothly: the pull-push pyramid of Gortler et al. (1996).
 
     Args:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import grpc
 
 if TYPE_CHECKING:
     from visema_kit.settings import ServiceSettings
 
-CallT = TypeVar("CallT", bound="grpc.aio.Call[Any, Any]")
+CallT = TypeVar("CallT", bound=grpc.aio.Call)
 
 MESSAGE_LIMIT_BYTES: Final = 4 * 1024 * 1024  # media travels by reference; chunks are far smaller
 KEEPALIVE_MS: Final = 30_000

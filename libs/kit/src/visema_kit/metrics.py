@@ -6,9 +6,6 @@ Labels are small closed sets: never a job, a tenant or a key.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
@@ -20,7 +17,6 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    start_http_server,
 )
 
 # Targets for 5 s of video.
@@ -147,26 +143,3 @@ class Metrics:
         self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = DURATION_BUCKETS_S
     ) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
-
-
-@dataclass(frozen=True)
-class MetricsAddress:
-    """Where the metrics are served."""
-
-    host: str
-    port: int
-
-
-@contextmanager
-def serve_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterator[MetricsAddress]:
-    """Serve `/metrics` over HTTP from a thread of its own until the block ends; port 0 takes a free port.
-
-    Raises: OSError: the address cannot be bound.
-    """
-    server, thread = start_http_server(port, host, registry)
-    try:
-        yield MetricsAddress(host, server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -24,7 +24,8 @@ from visema_kit.auth import TokenTable
 from visema_kit.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_LIMIT_BYTES
 from visema_kit.interceptors import CallInterceptor
 from visema_kit.logs import get_logger
-from visema_kit.metrics import Metrics, serve_metrics
+from visema_kit.metrics import Metrics
+from visema_kit.metrics_server import serve_metrics
 from visema_kit.settings import ServiceSettings, split_host_port
 from visema_kit.tracing import make_tracing
 
@@ -192,8 +193,7 @@ def _start_metrics(spec: ServiceSpec, stack: AsyncExitStack) -> str:
     if not spec.settings.metrics_listen:
         return ""
     host, port = split_host_port(spec.settings.metrics_listen)
-    bound = stack.enter_context(serve_metrics(host, port, spec.metrics.registry))
-    return _reachable(host, bound.port)
+    return _reachable(host, stack.enter_context(serve_metrics(host, port, spec.metrics.registry)))
 
 
 async def _start_health(settings: ServiceSettings, servicer: health.aio.HealthServicer, stack: AsyncExitStack) -> str:

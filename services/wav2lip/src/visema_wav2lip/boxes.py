@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from visema_media.track import FaceTrack
 
 SMOOTHING_FRAMES = 5  # 0.2 s at 25 fps
-CORNERS = 4
+SMALLEST_FACE_PX = 16  # below, 96 generated pixels shrink to a smear
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,28 @@ def official_smooth_boxes(boxes_px: Ints) -> Ints:
 def whole_pixels(boxes_px: Floats) -> Ints:
     """Nearest whole pixels of every edge: float64 (N, 4) -> int64 (N, 4)."""
     return np.floor(boxes_px + 0.5).astype(np.int64)
+
+
+def track_boxes(track: FaceTrack, pads: Pads, frame_size: tuple[int, int]) -> tuple[Ints, Flags]:
+    """Boxes for the network from a face track: smoothed over each unbroken run of frames, padded, cut at the edges.
+
+    Args: track: N frames; a frame without a face has a box that is not finite, or empty. frame_size: height, width.
+    Returns: int64 (N, 4), and bool (N,), whether the frame shows a face; the box of one that does not is zero.
+    """
+    left, top, width, height = track.boxes_px.astype(np.float64).T
+    visible: Flags = np.isfinite(track.boxes_px).all(axis=1) & (width > 0) & (height > 0)
+    edges = np.stack((left, top, left + width, top + height), axis=1)
+    for run in _runs(visible):
+        edges[run] = smooth_boxes(edges[run])
+    boxes = np.zeros(edges.shape, np.int64)
+    boxes[visible] = pad_boxes(whole_pixels(edges[visible]), pads, frame_size)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    visible &= (sides >= SMALLEST_FACE_PX).all(axis=1)
+    boxes[~visible] = 0
+    return boxes, visible
+
+
+def _runs(flags: Flags) -> list[slice]:
+    """Unbroken runs of true flags."""
+    steps = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [slice(int(first), int(last)) for first, last in zip(steps[::2], steps[1::2], strict=True)]

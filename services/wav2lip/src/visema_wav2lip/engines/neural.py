@@ -1,0 +1,130 @@
+"""The neural lip-sync engine: Wav2Lip behind `LipSyncEngine`."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from visema_media.track import FaceTrack
+
+from visema_wav2lip.engines.neural_generator import (
+    CPU_BATCH,
+    GPU_BATCH,
+    PRECISIONS,
+    FaceGenerator,
+    TorchGenerator,
+    best_precision,
+    warm_up,
+)
+from visema_wav2lip.engines.neural_session import NeuralSession
+from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncSettings, Samples
+from visema_wav2lip.mel import gate_silence, log_mel
+from visema_wav2lip.model.wav2lip import Wav2Lip
+
+VERSION = "1"  # of this engine's code and constants; raise it when pixels change
+LICENSE = "wav2lip-noncommercial"  # what VISEMA_ACCEPT_LICENSES must name before the weights load
+MODEL_LICENSE = f"LicenseRef-{LICENSE}"
+
+PrecisionName = Literal["auto", "float32", "float16", "bfloat16"]
+Backend = Literal["auto", "torch", "openvino"]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralOptions:
+    """How the engine computes.
+
+    Attributes:
+        device: `auto` takes the first GPU, else the CPU; or any name that torch knows.
+        precision: `auto` takes the fastest that the device computes in hardware.
+        backend: `auto` takes OpenVINO on a CPU where the extra is installed, else torch.
+        batch_size: Most frames at a time; 0 takes the device's default.
+        silence_gate_db: Sound this far below the speech is taken as silence; None leaves the audio as it is.
+    """
+
+    device: str = "auto"
+    precision: PrecisionName = "auto"
+    backend: Backend = "auto"
+    batch_size: int = 0
+    silence_gate_db: float | None = None
+
+
+class NeuralEngine:
+    """A `LipSyncEngine`. Called from one device thread only."""
+
+    def __init__(self, generator: FaceGenerator, weights_sha256: str, device: str, options: NeuralOptions) -> None:
+        self._generator = generator
+        self._weights_sha256 = weights_sha256
+        self._device = device
+        self._options = options
+
+    def describe(self) -> EngineDescription:
+        """Who computes. Backend and precision are part of the version: they move single counts of the result."""
+        gate = "" if self._options.silence_gate_db is None else f" gate {self._options.silence_gate_db:g}"
+        return EngineDescription(
+            name="wav2lip",
+            version=f"{VERSION} {self._generator.description}{gate}",
+            model_license=MODEL_LICENSE,
+            weights_sha256=self._weights_sha256,
+            device=self._device,
+        )
+
+    def open(  # noqa: PLR0917  as in the protocol
+        self,
+        reference_frame: Frame,  # noqa: ARG002  the network takes each frame as its own reference
+        reference_track_row: FaceTrack,  # noqa: ARG002
+        audio: Samples,
+        frame_rate: Fraction,
+        frame_count: int,
+        settings: LipSyncSettings,
+    ) -> NeuralSession:
+        """Begin a clip of `frame_count` frames.
+
+        Args: audio: float32 (n,), the whole speech, 16 kHz.
+        Raises: AudioTooShort: no samples.
+        """
+        mel = log_mel(audio)
+        if self._options.silence_gate_db is not None:
+            mel = gate_silence(mel, self._options.silence_gate_db)
+        return NeuralSession(self._generator, mel, frame_rate, frame_count, settings.mouth_strength)
+
+
+def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) -> NeuralEngine:
+    """Choose device, backend and precision, make the engine and warm it up.
+
+    Args: network: With its weights loaded. weights_sha256: Of the file that they came from.
+    """
+    device = chosen_device(options.device)
+    generator = _make_generator(network, device, options)
+    warm_up(generator, options.batch_size or default_batch(device))
+    return NeuralEngine(generator, weights_sha256, device_name(device), options)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device that `name` stands for; `auto` is the first GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """For people: `cpu`, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def default_batch(device: torch.device) -> int:
+    """Most frames at a time if nothing is set."""
+    return GPU_BATCH if device.type == "cuda" else CPU_BATCH
+
+
+def _make_generator(network: Wav2Lip, device: torch.device, options: NeuralOptions) -> FaceGenerator:
+    batch_size = options.batch_size or default_batch(device)
+    precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
+    installed = importlib.util.find_spec("openvino") is not None
+    if device.type == "cpu" and (options.backend == "openvino" or (options.backend == "auto" and installed)):
+        from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
+
+        return OpenVinoGenerator(network, precision, batch_size, threads=torch.get_num_threads())
+    return TorchGenerator(network, device, precision, batch_size)

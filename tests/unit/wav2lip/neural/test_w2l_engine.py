@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from visema_kit.errors import AudioTooShort  # noqa: E402  skipped without torch
+from visema_kit.errors import AudioTooShort, CheckpointMissing, LicenseNotAccepted  # noqa: E402  skipped without torch
 from visema_media.track import FaceTrack  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402
@@ -224,3 +224,26 @@ def test_automatic_choices_follow_the_device():
     assert neural.chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert neural.device_name(torch.device("cpu")) == "cpu"
     assert neural.default_batch(torch.device("cuda")) > neural.default_batch(torch.device("cpu"))
+
+
+class Settings:
+    """The service's settings as far as the engine reads them."""
+
+    device, precision = "cpu", "float32"
+
+    def __init__(self, folder, licenses):
+        self.checkpoint_dir, self._licenses = folder, licenses
+
+    def accepted_licenses(self):
+        return frozenset(self._licenses)
+
+
+def test_weights_do_not_load_before_their_licence_is_accepted(tmp_path):
+    with pytest.raises(LicenseNotAccepted, match="VISEMA_ACCEPT_LICENSES=wav2lip-noncommercial"):
+        neural.load_neural_engine(Settings(tmp_path, {"another-licence"}))
+
+
+@pytest.mark.parametrize("set_folder", [False, True])
+def test_missing_weights_are_named(tmp_path, set_folder):
+    with pytest.raises(CheckpointMissing):
+        neural.load_neural_engine(Settings(tmp_path if set_folder else None, {"wav2lip-noncommercial"}))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
+from visema_kit.errors import LicenseNotAccepted
 from visema_media.track import FaceTrack
 
+from visema_wav2lip.engines.neural_checkpoint import load_generator
 from visema_wav2lip.engines.neural_generator import (
     CPU_BATCH,
     GPU_BATCH,
@@ -89,6 +92,45 @@ class NeuralEngine:
         if self._options.silence_gate_db is not None:
             mel = gate_silence(mel, self._options.silence_gate_db)
         return NeuralSession(self._generator, mel, frame_rate, frame_count, settings.mouth_strength)
+
+
+class NeuralSettings(Protocol):
+    """What the engine reads of the service's settings."""
+
+    @property
+    def checkpoint_dir(self) -> Path | None:
+        """Folder with the checkpoints."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """As in `NeuralOptions`."""
+        ...
+
+    @property
+    def precision(self) -> PrecisionName:
+        """As in `NeuralOptions`."""
+        ...
+
+    def accepted_licenses(self) -> frozenset[str]:
+        """Licences that the operator accepts."""
+        ...
+
+
+def load_neural_engine(settings: NeuralSettings) -> NeuralEngine:
+    """The engine with the weights of the checkpoint folder, warmed up.
+
+    Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are absent
+        or wrong.
+    """
+    if LICENSE not in settings.accepted_licenses():
+        raise LicenseNotAccepted(
+            "The Wav2Lip weights are for non-commercial use only (they were trained on the LRS2 data set). "
+            f"Set VISEMA_ACCEPT_LICENSES={LICENSE} to accept that.",
+            metadata={"license": LICENSE},
+        )
+    network, weights_sha256 = load_generator(settings.checkpoint_dir)
+    return build_engine(network, weights_sha256, NeuralOptions(device=settings.device, precision=settings.precision))
 
 
 def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) -> NeuralEngine:

@@ -33,6 +33,8 @@ class EngineDescription:
         degraded: A better engine exists but cannot run here.
         degraded_reason: Why, in words for a person.
         capabilities: e.g. `foreign-video`.
+        frames_per_call: Frames of 512x512 pixels that `apply` should get at once: well below a second of work, as
+            cancellation is looked at between calls.
     """
 
     name: str
@@ -43,6 +45,7 @@ class EngineDescription:
     degraded: bool = False
     degraded_reason: str = ""
     capabilities: tuple[str, ...] = ()
+    frames_per_call: int = 8
 
     def degraded_because(self, reason: str) -> EngineDescription:
         """The same engine standing in for a better one."""

@@ -1,0 +1,160 @@
+"""LipSyncService: protos to jobs, results to protos."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from fractions import Fraction
+from typing import Any
+
+import grpc
+from visema.common.v1 import common_pb2
+from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
+from visema_kit import keys
+from visema_kit.clock import StageClock
+from visema_kit.credit import SegmentInbox, first_request, negotiated_in_flight
+from visema_kit.errors import DeviceBusy, InvalidInput, Unavailable
+from visema_kit.metrics import Metrics
+
+from visema_wav2lip.engines.protocol import EngineDescription, LipSyncSettings
+from visema_wav2lip.engines.registry import ChosenEngine, EngineChoice, EngineRegistry
+from visema_wav2lip.job import SyncJob
+from visema_wav2lip.pipeline import LipSyncPipeline
+from visema_wav2lip.settings import Wav2LipSettings
+
+STAGE = "wav2lip"
+SERVICE = lipsync_pb2.DESCRIPTOR.services_by_name["LipSyncService"].full_name
+_BUSY_RETRY_S = 1.0
+_FRAME_RATES = (10, 60)  # per second; between them mouth motion can be planned
+_STRONGEST_MOUTH = 1.5
+_CHOICES = {
+    common_pb2.ENGINE_CHOICE_UNSPECIFIED: EngineChoice.AUTO,
+    common_pb2.ENGINE_CHOICE_AUTO: EngineChoice.AUTO,
+    common_pb2.ENGINE_CHOICE_NEURAL: EngineChoice.NEURAL,
+    common_pb2.ENGINE_CHOICE_EMBEDDED: EngineChoice.EMBEDDED,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
+    """Serves lip-sync. Every call is one video; `engines` is set once they are loaded."""
+
+    def __init__(self, pipeline: LipSyncPipeline, settings: Wav2LipSettings, metrics: Metrics) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._metrics = metrics
+        self._engines: EngineRegistry | None = None
+        self._running = 0
+
+    def use(self, engines: EngineRegistry) -> None:
+        """Serve with these engines from now on."""
+        self._engines = engines
+        description = engines.choose().description
+        degraded = str(description.degraded).lower()
+        self._metrics.engine_info.labels(STAGE, description.name, description.version, degraded).set(1)
+
+    async def Describe(  # noqa: N802  # the RPC's name
+        self, request: lipsync_pb2.DescribeRequest, context: Context  # noqa: ARG002  # the RPC's shape
+    ) -> lipsync_pb2.DescribeResponse:
+        """The engine that a call gets that does not ask for one."""
+        return lipsync_pb2.DescribeResponse(engine=engine_info(self._chosen(EngineChoice.AUTO).description))
+
+    async def Sync(  # noqa: N802  # the RPC's name
+        self, request_iterator: AsyncIterator[lipsync_pb2.SyncRequest], context: Context  # noqa: ARG002  # the RPC's shape
+    ) -> AsyncGenerator[lipsync_pb2.SyncResponse, None]:
+        """Synchronise a stream of segments; see the proto for the order of replies."""
+        with self._slot():
+            opened = (await first_request(request_iterator)).open
+            job = job_of(opened, self._settings.max_video_s)
+            if opened.engine not in _CHOICES:
+                raise InvalidInput("There is no such kind of engine.", field="open.engine")
+            chosen = self._chosen(_CHOICES[opened.engine])
+            max_in_flight = negotiated_in_flight(opened.max_in_flight, self._settings.wav2lip_max_in_flight)
+            engine = engine_info(chosen.description)
+            with StageClock(STAGE, engine, self._metrics) as clock:
+                audio = await self._pipeline.load_audio(job, clock)
+                yield lipsync_pb2.SyncResponse(
+                    accepted=lipsync_pb2.SyncAccepted(engine=engine, max_in_flight=max_in_flight)
+                )
+                frames_done = 0
+                async with (
+                    SegmentInbox(request_iterator, max_in_flight) as inbox,
+                    aclosing(self._pipeline.sync(job, chosen, audio, inbox, clock)) as results,
+                ):
+                    async for synced in results:
+                        inbox.release()
+                        result = "hit" if synced.reused else "miss"
+                        self._metrics.cache_requests.labels("sync_segment", result).inc()
+                        frames_done += synced.segment.frame_count
+                        yield lipsync_pb2.SyncResponse(segment_done=synced.segment)
+                        progress = common_pb2.StageProgress(frames_done=frames_done, frames_total=job.frame_count)
+                        yield lipsync_pb2.SyncResponse(progress=progress)
+                yield lipsync_pb2.SyncResponse(summary=clock.report())
+
+    def _chosen(self, choice: EngineChoice) -> ChosenEngine:
+        if self._engines is None:
+            raise Unavailable("The engine is being loaded.")
+        return self._engines.choose(choice)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Raises: DeviceBusy: as many streams as allowed are being served."""
+        if self._running >= self._settings.max_streams:
+            raise DeviceBusy(f"{self._running} videos are being synchronised.", retry_after_s=_BUSY_RETRY_S)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+
+def engine_info(description: EngineDescription) -> common_pb2.EngineInfo:
+    """An engine for Describe and reports."""
+    return common_pb2.EngineInfo(
+        name=description.name,
+        version=description.version,
+        model_license=description.model_license,
+        weights_sha256=description.weights_sha256,
+        device=description.device,
+        degraded=description.degraded,
+        degraded_reason=description.degraded_reason,
+        capabilities=description.capabilities,
+    )
+
+
+def job_of(opened: lipsync_pb2.SyncOpen, max_video_s: float) -> SyncJob:
+    """The first request as a job. Raises: InvalidInput: a field cannot be used."""
+    keys.check_tenant_name(opened.context.tenant, "open.context.tenant")
+    keys.job_prefix(opened.context.tenant, opened.context.work_id)  # the work id becomes part of keys
+    rate = opened.frame_rate
+    if rate.numerator <= 0 or rate.denominator <= 0:
+        raise InvalidInput("The frame rate is not above 0.", field="open.frame_rate")
+    frame_rate = Fraction(rate.numerator, rate.denominator)
+    slowest, fastest = _FRAME_RATES
+    if not slowest <= frame_rate <= fastest:
+        raise InvalidInput(
+            f"The frame rate {frame_rate} is not between {slowest} and {fastest}.", field="open.frame_rate"
+        )
+    if not 1 <= opened.frame_count <= max_video_s * frame_rate:
+        raise InvalidInput(
+            f"{opened.frame_count} frames are not between 1 and {max_video_s:g} s.", field="open.frame_count"
+        )
+    settings = LipSyncSettings()
+    if opened.settings.HasField("mouth_strength"):
+        strength = opened.settings.mouth_strength
+        if not 0 <= strength <= _STRONGEST_MOUTH:
+            raise InvalidInput(
+                f"The strength {strength:g} is not between 0 and {_STRONGEST_MOUTH}.",
+                field="open.settings.mouth_strength",
+            )
+        settings = LipSyncSettings(mouth_strength=strength)
+    return SyncJob(
+        tenant=opened.context.tenant,
+        work_id=opened.context.work_id,
+        audio=opened.audio,
+        frame_rate=frame_rate,
+        frame_count=opened.frame_count,
+        settings=settings,
+        reference=opened.reference if opened.HasField("reference") else None,
+    )

@@ -1,0 +1,33 @@
+"""What the lip-sync service reads from its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from visema_kit.settings import ServiceSettings
+from visema_media.segments import DEFAULT_CODEC, SegmentCodec
+
+
+class Wav2LipSettings(ServiceSettings):
+    """The service's own variables, beyond those that all services share."""
+
+    wav2lip_max_in_flight: int = Field(
+        default=4, ge=1, le=64, description="Segments that a client of lip-sync may send ahead at most."
+    )
+    segment_codec: SegmentCodec = Field(default=DEFAULT_CODEC, description="How the frames of a segment are stored.")
+    max_video_s: float = Field(default=600.0, gt=0, description="Longest video that one call may ask for.")
+    checkpoint_dir: Path | None = Field(default=None, description="Folder with the checkpoints of the neural engine.")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Device of the neural engine.")
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto", description="Number format of the neural engine."
+    )
+    accept_licenses: str = Field(
+        default="",
+        description="Licences that the operator accepts, with commas; weights with such a licence load only then.",
+    )
+
+    def accepted_licenses(self) -> frozenset[str]:
+        """The accepted licences as names."""
+        return frozenset(name.strip() for name in self.accept_licenses.split(",") if name.strip())

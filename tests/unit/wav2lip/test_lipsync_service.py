@@ -1,0 +1,300 @@
+"""The lip-sync service over gRPC with a real object store."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from fractions import Fraction
+
+import grpc
+import numpy as np
+import pytest
+from support import voices
+from support.drawn_portrait import draw_portrait, moved
+from visema.common.v1 import common_pb2
+from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
+from visema_kit.channel import open_channel
+from visema_kit.errors import CheckpointMissing, CreditExceeded, DeviceBusy, ForeignObject, InvalidInput
+from visema_kit.metrics import Metrics
+from visema_kit.objects import ObjectStore, StoreConfig
+from visema_kit.server import ServiceSpec, serve
+from visema_kit.status import from_rpc_error
+from visema_media.audio import write_wav
+from visema_media.segments import SegmentCodec, read_segment, write_segment
+from visema_media.track import FaceTrack
+from visema_wav2lip.engines.protocol import LipSyncEngine
+from visema_wav2lip.engines.registry import load_engines
+from visema_wav2lip.pipeline import LipSyncPipeline, Workers
+from visema_wav2lip.servicer import SERVICE, LipSyncServicer
+from visema_wav2lip.settings import Wav2LipSettings
+
+RATE = Fraction(25)
+FRAMES = 30
+PER_SEGMENT = 10
+
+
+class Client:
+    """A client of one service, with media of its own tenant in the store."""
+
+    def __init__(self, stub: lipsync_pb2_grpc.LipSyncServiceStub, store: ObjectStore, service: LipSyncServicer) -> None:
+        self.stub, self.store, self.service = stub, store, service
+        self.work_id = f"job-{uuid.uuid4().hex}"
+
+    async def put(self, name: str, data: bytes, media_type: str, tenant: str = "acme") -> common_pb2.ObjectRef:
+        return await self.store.put(f"jobs/{tenant}/{self.work_id}/{name}", data, media_type)
+
+    async def speech(self) -> common_pb2.ObjectRef:
+        sound = voices.join(voices.silence(0.2), voices.vowel("a", 0.6), voices.silence(0.4))
+        return await self.put("speech.wav", write_wav(sound[None], voices.RATE_HZ), "audio/wav")
+
+    async def segments(self, *, tracked: bool = True) -> list[common_pb2.Segment]:
+        portrait, row = draw_portrait()
+        motions = [np.array([[1.0, 0, 0.2 * i], [0, 1.0, 0.1 * i]]) for i in range(FRAMES)]
+        frames, track = moved(portrait, row, motions)
+        if not tracked:
+            track = FaceTrack(
+                np.zeros(0, np.int32), np.zeros((FRAMES, 0, 2), np.float32), np.zeros((FRAMES, 4), np.float32)
+            )
+        result = []
+        for index, first in enumerate(range(0, FRAMES, PER_SEGMENT)):
+            part = np.stack(frames[first : first + PER_SEGMENT])
+            data = write_segment(part, track.slice(first, PER_SEGMENT), RATE, SegmentCodec.LOSSLESS)
+            ref = await self.put(f"in-{index}.mkv", data, "video/x-matroska")
+            segment = common_pb2.Segment(index=index, first_frame=first, frame_count=PER_SEGMENT, object=ref)
+            result.append(segment)
+        return result
+
+    async def opening(self, **changes: object) -> lipsync_pb2.SyncOpen:
+        opened = lipsync_pb2.SyncOpen(
+            context=common_pb2.WorkContext(tenant="acme", work_id=self.work_id),
+            audio=await self.speech(),
+            frame_rate=common_pb2.FrameRate(numerator=25, denominator=1),
+            frame_count=FRAMES,
+            max_in_flight=3,
+        )
+        opened.MergeFrom(lipsync_pb2.SyncOpen(**changes))
+        return opened
+
+    async def sync(
+        self, opened: lipsync_pb2.SyncOpen, segments: list[common_pb2.Segment], credit: int | None = None
+    ) -> list[lipsync_pb2.SyncResponse]:
+        """Run a call to its end; with `credit`, send that many segments ahead only."""
+        free = asyncio.Semaphore(credit if credit is not None else len(segments))
+
+        async def requests() -> AsyncIterator[lipsync_pb2.SyncRequest]:
+            yield lipsync_pb2.SyncRequest(open=opened)
+            for segment in segments:
+                await free.acquire()
+                yield lipsync_pb2.SyncRequest(segment=segment)
+
+        replies = []
+        async for reply in self.stub.Sync(requests(), timeout=60):
+            replies.append(reply)
+            if reply.HasField("segment_done"):
+                free.release()
+        return replies
+
+    async def frames(self, replies: list[lipsync_pb2.SyncResponse]) -> np.ndarray:
+        """All frames of the result."""
+        parts = [
+            read_segment(await self.store.get(reply.segment_done.object, "acme")).frames
+            for reply in replies
+            if reply.HasField("segment_done")
+        ]
+        return np.concatenate(parts)
+
+
+def settings_for(config: StoreConfig, **changes: object) -> Wav2LipSettings:
+    return Wav2LipSettings(
+        s3_endpoint=config.endpoint,
+        s3_access_key=config.access_key,
+        s3_secret_key=config.secret_key,
+        s3_bucket=config.bucket,
+        segment_codec=SegmentCodec.LOSSLESS,
+        metrics_listen="off",
+        **changes,
+    )
+
+
+@pytest.fixture
+async def client(object_store: ObjectStore, store_config: StoreConfig) -> AsyncIterator[Client]:
+    settings = settings_for(store_config, engine="embedded", max_streams=1)
+    workers = Workers.start()
+    servicer = LipSyncServicer(LipSyncPipeline(object_store, workers, settings.segment_codec), settings, Metrics())
+    servicer.use(load_engines(settings))
+    spec = ServiceSpec(
+        name="wav2lip",
+        services=(SERVICE,),
+        register=lambda server: lipsync_pb2_grpc.add_LipSyncServiceServicer_to_server(servicer, server),
+        settings=settings,
+    )
+    async with serve(spec) as running, open_channel(running.address) as channel:
+        yield Client(lipsync_pb2_grpc.LipSyncServiceStub(channel), object_store, servicer)
+    await workers.aclose()
+
+
+async def test_describe_names_the_engine(client: Client) -> None:
+    engine = (await client.stub.Describe(lipsync_pb2.DescribeRequest())).engine
+    assert engine.name == "embedded"
+    assert "foreign-video" in engine.capabilities
+
+
+@pytest.mark.parametrize("credit", [1, 3])
+async def test_segments_come_back_in_order_with_a_moved_mouth(client: Client, credit: int) -> None:
+    segments = await client.segments()
+    replies = await client.sync(await client.opening(max_in_flight=credit), segments, credit)
+    kinds = [reply.WhichOneof("event") for reply in replies]
+    assert kinds[0] == "accepted"
+    assert kinds[-1] == "summary"
+    assert replies[0].accepted.max_in_flight == credit
+    done = [reply.segment_done for reply in replies if reply.HasField("segment_done")]
+    assert [(part.index, part.first_frame, part.frame_count) for part in done] == [(0, 0, 10), (1, 10, 10), (2, 20, 10)]
+    summary = replies[-1].summary
+    assert (summary.frame_count, summary.segment_count, summary.reused_segment_count) == (FRAMES, 3, 0)
+    assert summary.compute_duration.ToNanoseconds() > 0
+    assert summary.storage_duration.ToNanoseconds() > 0
+
+    before = np.concatenate([read_segment(await client.store.get(s.object, "acme")).frames for s in segments])
+    after = await client.frames(replies)
+    changed = np.abs(after.astype(int) - before).max(axis=(1, 2, 3))
+    assert changed[:3].max() == 0  # silence, closed portrait: untouched
+    assert changed[8:16].min() > 20
+
+
+async def test_the_track_travels_on(client: Client) -> None:
+    segments = await client.segments()
+    replies = await client.sync(await client.opening(), segments)
+    source = read_segment(await client.store.get(segments[0].object, "acme"))
+    result = read_segment(await client.store.get(replies[1].segment_done.object, "acme"))
+    assert np.array_equal(source.track.points_px, result.track.points_px)
+
+
+async def test_existing_segments_are_not_computed_again(client: Client) -> None:
+    segments = await client.segments()
+    opened = await client.opening()
+    first = await client.sync(opened, segments)
+    second = await client.sync(opened, segments)
+    refs = [[r.segment_done.object.sha256 for r in run if r.HasField("segment_done")] for run in (first, second)]
+    assert refs[0] == refs[1]
+    assert second[-1].summary.reused_segment_count == 3
+    assert second[-1].summary.compute_duration.ToNanoseconds() < first[-1].summary.compute_duration.ToNanoseconds()
+
+
+async def test_a_stream_that_resumes_gives_the_same_frames(client: Client) -> None:
+    segments = await client.segments()
+    whole = await client.frames(await client.sync(await client.opening(), segments))
+    client.work_id = f"job-{uuid.uuid4().hex}"
+    opened = await client.opening(reference=segments[0])
+    rest = await client.frames(await client.sync(opened, segments[1:]))
+    assert np.array_equal(whole[PER_SEGMENT:], rest)
+
+
+async def test_frames_beyond_the_video_are_refused(client: Client) -> None:
+    segments = await client.segments()
+    opened = await client.opening()
+    opened.frame_count = 25
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, segments)
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidInput)
+    assert "25" in error.message
+
+
+async def test_a_gap_in_the_indices_is_refused(client: Client) -> None:
+    segments = await client.segments()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(await client.opening(), [segments[0], segments[2]])
+    assert isinstance(from_rpc_error(caught.value), InvalidInput)
+
+
+async def test_a_client_that_ignores_its_credit_is_refused(client: Client) -> None:
+    segments = await client.segments()
+    opened = await client.opening()
+    opened.max_in_flight = 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, segments)
+    assert isinstance(from_rpc_error(caught.value), CreditExceeded)
+
+
+async def test_another_rate_than_announced_is_refused(client: Client) -> None:
+    segments = await client.segments()
+    opened = await client.opening()
+    opened.frame_rate.numerator = 30
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, segments)
+    assert isinstance(from_rpc_error(caught.value), InvalidInput)
+
+
+@pytest.mark.parametrize(("field", "value"), [("frame_count", 0), ("frame_count", 10**7)])
+async def test_an_impossible_length_is_refused_at_once(client: Client, field: str, value: int) -> None:
+    opened = await client.opening()
+    setattr(opened, field, value)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, [])
+    assert isinstance(from_rpc_error(caught.value), InvalidInput)
+
+
+async def test_another_tenants_segment_is_refused(client: Client) -> None:
+    opened = await client.opening()
+    opened.context.tenant = "intruder"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, [])
+    assert isinstance(from_rpc_error(caught.value), ForeignObject)
+
+
+async def test_neural_without_checkpoints_is_an_error(client: Client) -> None:
+    opened = await client.opening(engine=common_pb2.ENGINE_CHOICE_NEURAL)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, [])
+    assert isinstance(from_rpc_error(caught.value), CheckpointMissing)
+
+
+async def test_a_stream_too_many_is_sent_away_before_the_first_reply(client: Client) -> None:
+    opened = await client.opening()
+    hold = asyncio.Event()
+
+    async def endless() -> AsyncIterator[lipsync_pb2.SyncRequest]:
+        yield lipsync_pb2.SyncRequest(open=opened)
+        await hold.wait()
+
+    running = client.stub.Sync(endless())
+    assert (await running.read()).HasField("accepted")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.sync(opened, [])
+    busy = from_rpc_error(caught.value)
+    assert isinstance(busy, DeviceBusy)
+    assert busy.retry_after_s > 0
+    running.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if client.service._running == 0:
+            break
+    assert client.service._running == 0  # the cancelled call gave its place back
+    hold.set()
+
+
+async def test_a_foreign_video_without_a_face_says_so_and_passes_unchanged(client: Client) -> None:
+    segments = await client.segments(tracked=False)
+    blank = np.full((PER_SEGMENT, 256, 256, 3), 127, np.uint8)
+    empty = FaceTrack(np.zeros(0, np.int32), np.zeros((10, 0, 2), np.float32), np.zeros((10, 4), np.float32))
+    data = write_segment(blank, empty, RATE, SegmentCodec.LOSSLESS)
+    segments[0].object.CopyFrom(await client.put("blank.mkv", data, "video/x-matroska"))
+    replies = await client.sync(await client.opening(), segments[:1])
+    assert np.array_equal(await client.frames(replies), blank)
+    assert any("no face" in warning for warning in replies[-1].summary.warnings)
+
+
+def without_checkpoints(settings: Wav2LipSettings) -> LipSyncEngine:
+    raise CheckpointMissing("The file generator.safetensors is missing.")
+
+
+def test_auto_without_checkpoints_degrades_loudly(store_config: StoreConfig) -> None:
+    description = load_engines(settings_for(store_config, engine="auto"), without_checkpoints).choose().description
+    assert description.degraded
+    assert description.degraded_reason
+
+
+def test_neural_without_checkpoints_does_not_start(store_config: StoreConfig) -> None:
+    with pytest.raises(CheckpointMissing):
+        load_engines(settings_for(store_config, engine="neural"), without_checkpoints)

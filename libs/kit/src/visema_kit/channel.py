@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import grpc
 
+from visema_kit.kept_status import StatusKeepingChannel
+
 if TYPE_CHECKING:
     from visema_kit.settings import ServiceSettings
 
@@ -64,12 +66,12 @@ def open_channel(address: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
     Raises: OSError: a TLS file cannot be read.
     """
     if tls is None:
-        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        return StatusKeepingChannel(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
     credentials = grpc.ssl_channel_credentials(_content(tls.ca), _content(tls.key), _content(tls.cert))
     options: tuple[tuple[str, str | int], ...] = CHANNEL_OPTIONS
     if tls.server_name:
         options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
-    return grpc.aio.secure_channel(address, credentials, options=options)
+    return StatusKeepingChannel(grpc.aio.secure_channel(address, credentials, options=options))
 
 
 @contextmanager

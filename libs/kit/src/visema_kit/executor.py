@@ -85,14 +85,8 @@ class DeviceThread:
                 if self._stopping:
                     return
                 future, function = self._next()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001  # whatever it is belongs to the caller
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            if future.set_running_or_notify_cancel():
+                _execute(future, function)
             del future, function  # frames and tensors must not live until the next call
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]]:
@@ -102,3 +96,12 @@ class DeviceThread:
         if queue:
             self._queues[caller] = queue
         return entry
+
+
+def _execute(future: Future[T], function: Callable[[], T]) -> None:
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  # whatever it is belongs to the caller
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -34,6 +34,7 @@ SAME_FACE_IOU = 0.35
 MASK_INPUT_PX = 512
 _LEFT_TEMPLE, _RIGHT_TEMPLE = 234, 454  # of the picture
 _FOREHEAD, _CHIN = 10, 152
+_EYES = ((33, 133, 159, 145), (362, 263, 386, 374))  # corners, middle of the upper and of the lower lid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +65,16 @@ class FaceLandmarks:
         """Turn to the side; 0 looks at the camera, above 0 looks to the right edge of the picture."""
         across = self.points_px[_RIGHT_TEMPLE] - self.points_px[_LEFT_TEMPLE]
         return math.degrees(math.atan2(float(across[2]), float(np.hypot(across[0], across[1]))))
+
+    @property
+    def eye_opening(self) -> float:
+        """Height of the eyes' openings divided by their width; the mean of both."""
+        ratios = []
+        for left, right, upper, lower in _EYES:
+            width = float(np.linalg.norm(self.points_px[left, :2] - self.points_px[right, :2]))
+            height = float(np.linalg.norm(self.points_px[upper, :2] - self.points_px[lower, :2]))
+            ratios.append(height / max(width, 1e-6))
+        return sum(ratios) / len(ratios)
 
     def moved(self, scale: float, left_px: float, top_px: float) -> FaceLandmarks:
         """The same face in a picture that was cut at (left, top) and then scaled about pixel centres."""
@@ -214,13 +225,13 @@ def _cut(bgr: Picture, region: Region, scale: float) -> Picture:
     inside = bgr[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     if scale != 1.0:  # before padding: a padded 40-megapixel picture would be large
         size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
-        inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    borders = [
-        round(max(0, over) * scale) for over in (-top, bottom - height, -left, right - width)
-    ]  # top, bottom, left, right
-    if any(borders):
-        inside = cv2.copyMakeBorder(inside, *borders, borderType=cv2.BORDER_REPLICATE)
-    return np.ascontiguousarray(inside[..., ::-1])
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        inside = np.asarray(cv2.resize(inside, size, interpolation=interpolation), np.uint8)
+    above, below, before, after = (
+        round(max(0, beyond) * scale) for beyond in (-top, bottom - height, -left, right - width)
+    )
+    padded = cv2.copyMakeBorder(inside, above, below, before, after, borderType=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(padded[..., ::-1], np.uint8)
 
 
 def _detect(bgr: Picture, region: Region) -> list[_Detection]:

@@ -1,8 +1,8 @@
 """Which part of a portrait the video shows, and the face in that frame.
 
 `FULL_PICTURE` keeps the picture's own shape: the long side is the size that was asked for, the short side follows
-(even). The other framings are square. A frame reaches beyond the picture only when the face would not fit otherwise; the
-missing border is then a blurred reflection of the picture.
+(even). The other framings are square. A frame reaches beyond the picture only when the face would not fit otherwise;
+the missing border is then a blurred reflection of the picture.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ FACE_WIDTH_WEIGHT = 1.1  # a turned or tilted mesh may be wider than high
 LOWERED_SHARE = {"face": -0.01, "bust": 0.03}  # centre of the frame below the centre of the face
 TURNED_DEGREES = 30.0
 SMALLEST_SHARP_FACE_PX = 80.0
+CLOSED_EYE_RATIO = 0.09  # height of the opening / width of the eye
 BLUR_SHARE = 0.02
 
 
@@ -85,6 +86,8 @@ def face_warnings(bgr: npt.NDArray[np.uint8], face: FaceLandmarks) -> tuple[str,
         warnings.append(f"The face is turned by about {yaw:.0f} degrees; a frontal portrait looks better.")
     if left < 0 or top < 0 or left + face_width > width or top + face_height > height:
         warnings.append("The face is cut by the edge of the picture.")
+    if face.eye_opening < CLOSED_EYE_RATIO:
+        warnings.append("The eyes look closed; they will not blink.")
     if face.height_px < SMALLEST_SHARP_FACE_PX:
         warnings.append(f"The face is only {face.height_px:.0f} pixels high; the video will look soft.")
     return tuple(warnings)

@@ -12,7 +12,7 @@ from visema_liveportrait.engines.embedded.eye_shape import shape_eye
 from visema_liveportrait.engines.embedded.eyelids import Eyelids
 from visema_liveportrait.engines.embedded.face_motion import LidMotion, carried, track_of
 from visema_liveportrait.engines.embedded.fields import BasisFields, build_fields
-from visema_liveportrait.engines.embedded.mesh_points import LEFT_EYE, RIGHT_EYE
+from visema_liveportrait.engines.embedded.mesh_points import LEFT_EYE, RIGHT_EYE, SKIN_POINT_COUNT
 from visema_liveportrait.engines.embedded.regions import analyse, motion_window
 from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
 from visema_liveportrait.motion_plan import MotionPlan
@@ -65,8 +65,10 @@ class EmbeddedPortrait:
         self._still = self._resting_frame(height, width)
         enlarged_points = (points[:, :2].astype(np.float64) + 0.5) * ENLARGEMENT - 0.5
         outline = cv2.convexHull(enlarged_points.astype(np.float32)).astype(np.float64).reshape(-1, 2)
+        light = _face_light(self._enlarged, enlarged_points)
         self._eyes = [
-            Eyelids(self._enlarged, shape_eye(enlarged_points, eye, *size), outline) for eye in (RIGHT_EYE, LEFT_EYE)
+            Eyelids(self._enlarged, shape_eye(enlarged_points, eye, *size), outline, light)
+            for eye in (RIGHT_EYE, LEFT_EYE)
         ]
         self._lids = [
             LidMotion(eye, eyelids, enlarged_points, ENLARGEMENT)
@@ -143,3 +145,12 @@ class EmbeddedPortrait:
         for lids, openness in zip(self._lids, (plan.right_open, plan.left_open), strict=True):
             lids.apply(points, float(openness[number]), float(plan.gaze_x_deg[number]), float(plan.gaze_y_deg[number]))
         return carried(points, field, self._fields.window)
+
+
+def _face_light(enlarged: npt.NDArray[np.uint8], points: npt.NDArray[np.float64]) -> float:
+    """Median grey level at the mesh points that lie inside the picture."""
+    height, width = enlarged.shape[:2]
+    x, y = np.round(points[:SKIN_POINT_COUNT]).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    colours = enlarged[y[inside], x[inside]]
+    return float(np.median(cv2.cvtColor(colours[None], cv2.COLOR_BGR2GRAY))) if len(colours) else 1.0

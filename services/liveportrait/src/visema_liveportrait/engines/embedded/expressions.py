@@ -25,7 +25,7 @@ PRESETS: dict[Expression, dict[str, float]] = {
     Expression.SERIOUS: {"furrow": 0.014, "frown": 0.003},
     Expression.HAPPY: {"smile": 0.032, "squint": 0.009, "raise_brows": 0.006},
     Expression.SAD: {"frown": 0.020, "inner_brows": 0.020},
-    Expression.SURPRISED: {"raise_brows": 0.028, "widen": 0.011},
+    Expression.SURPRISED: {"raise_brows": 0.028, "widen": 0.007},
 }
 
 MOUTH_SIGMA = (0.105, 0.085)

@@ -44,22 +44,28 @@ EDGE_PX = 1.7
 FULL_COVER_CLOSURE = 0.16  # from here on the lid hides the skin above the contour
 IRIS_TRAVEL = 0.40  # radius of the eyeball
 STILL_GAZE_PX = 0.05
+HIDDEN_CONTRAST, SEEN_CONTRAST = 0.06, 0.12  # spread of grey inside the contours, share of the face's grey
+HIDDEN_LIGHT, SEEN_LIGHT = 0.25, 0.40  # of the brightest part: the white of the eye
 
 
 class Eyelids:
     """One eye, ready to blink and to look."""
 
-    def __init__(self, enlarged: Picture, shape: EyeShape, face_outline: npt.NDArray[np.float64]) -> None:
+    def __init__(
+        self, enlarged: Picture, shape: EyeShape, face_outline: npt.NDArray[np.float64], face_light: float
+    ) -> None:
         """Analyse an eye.
 
         Args:
             enlarged: uint8 (H, W, 3), the enlarged portrait.
             shape: The eye in it.
             face_outline: float64 (n, 2), outline of the face in the same pixels.
+            face_light: Median grey level of the face.
         """
         self.shape = shape
         window = shape.window
         self._base = np.ascontiguousarray(enlarged[window.top : window.bottom, window.left : window.right])
+        self.mobility = shape.mobility * _visibility(self._base, shape, face_light)
         y, x = np.mgrid[0 : window.height, 0 : window.width].astype(np.float32)
         self._x, self._y = x, y
         base = self._base.astype(np.float32)
@@ -82,8 +88,12 @@ class Eyelids:
 
     def gaze_shift(self, gaze_x_deg: float, gaze_y_deg: float) -> tuple[float, float]:
         """How far the iris moves in pixels of the enlarged portrait, right and down in the picture."""
-        travel = IRIS_TRAVEL * self.shape.width * self.shape.mobility
+        travel = IRIS_TRAVEL * self.shape.width * self.mobility
         return travel * math.sin(math.radians(gaze_x_deg)), travel * math.sin(math.radians(gaze_y_deg))
+
+    def closure(self, openness: float) -> float:
+        """How far the lids close; eyes that are closed or hidden in the portrait stay as they are."""
+        return (1.0 - openness) * self.mobility
 
     def lid_drop(self, closure: float) -> Plane:
         """How far the upper contour moves down in each column, in pixels of the enlarged portrait."""
@@ -93,7 +103,7 @@ class Eyelids:
 
     def paint(self, openness: float, gaze_x_deg: float, gaze_y_deg: float) -> Picture:
         """The patch with the eye as it is to be: uint8 (h, w, 3)."""
-        closure = (1.0 - openness) * self.shape.mobility
+        closure = self.closure(openness)
         shift_x, shift_y = self.gaze_shift(gaze_x_deg, gaze_y_deg)
         looks = abs(shift_x) + abs(shift_y) > STILL_GAZE_PX
         if not looks and closure <= 0.0:
@@ -160,6 +170,17 @@ class Eyelids:
         fine = (base - cv2.GaussianBlur(base, (0, 0), GRAIN_SIGMA * shape.width)) * trust[..., None]
         shift = np.full_like(shape.along, -GRAIN_SHIFT * shape.width - shape.height / 2.0)
         return np.asarray(GRAIN_GAIN * self._shifted_down(fine, shift), np.float32)
+
+
+def _visibility(base: Picture, shape: EyeShape, face_light: float) -> float:
+    """1 when the opening looks like an eye, 0 when it is hidden, e.g. by dark glasses."""
+    opening = (shape.down > shape.upper) & (shape.down < shape.lower) & (np.abs(shape.along) < 0.5 * shape.width)
+    if not opening.any():
+        return 0.0
+    grey = cv2.cvtColor(base, cv2.COLOR_BGR2GRAY)[opening] / max(face_light, 1.0)
+    contrast = (float(grey.std()) - HIDDEN_CONTRAST) / (SEEN_CONTRAST - HIDDEN_CONTRAST)
+    light = (float(np.percentile(grey, 95.0)) - HIDDEN_LIGHT) / (SEEN_LIGHT - HIDDEN_LIGHT)
+    return float(np.clip(min(contrast, light), 0.0, 1.0))
 
 
 def _skin_trust(base: Picture, shape: EyeShape, on_face: npt.NDArray[np.bool_]) -> Plane:

@@ -60,7 +60,7 @@ class LidMotion:
     def apply(self, points: npt.NDArray[np.float32], openness: float, gaze_x_deg: float, gaze_y_deg: float) -> None:
         """Move lids and iris in `points`, float32 (478, 2) in pixels of the portrait."""
         shape = self._eyelids.shape
-        closure = (1.0 - openness) * shape.mobility
+        closure = self._eyelids.closure(openness)
         if closure > 0.0:
             drop = self._eyelids.lid_drop(closure)[self._columns[:, 1], self._columns[:, 0]]
             drop[[0, -1]] = 0.0  # corners stay

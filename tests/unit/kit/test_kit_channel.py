@@ -80,13 +80,16 @@ async def test_nobody_there_is_stage_unavailable() -> None:
 
 async def test_calls_go_round_all_addresses() -> None:
     first, second = Script(), Script()
-    async with running_rig(first) as one, running_rig(second) as two:
-        async with open_channel(f"ipv4:{one.running.address},{two.running.address}") as channel:
-            stub = portrait_pb2_grpc.PortraitAnimationServiceStub(channel)
-            for _ in range(200):
-                with ending(stub.Animate(animate_request())) as call:
-                    async for _ in call:
-                        pass
-                if first.seen and second.seen:
-                    return
+    async with (
+        running_rig(first) as one,
+        running_rig(second) as two,
+        open_channel(f"ipv4:{one.running.address},{two.running.address}") as channel,
+    ):
+        stub = portrait_pb2_grpc.PortraitAnimationServiceStub(channel)
+        for _ in range(200):
+            with ending(stub.Animate(animate_request())) as call:
+                async for _ in call:
+                    pass
+            if first.seen and second.seen:
+                return
     pytest.fail("one address got all calls")

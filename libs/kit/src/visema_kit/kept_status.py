@@ -1,8 +1,8 @@
 """A channel whose client streams report the status that the server sent.
 
 When a server ends a call while the client still writes, grpc.aio answers the failed write by replacing the status that
-has already arrived with `INTERNAL: Internal error from Core` (grpc/grpc#36066, open in 1.85): an early refusal was lost in
-97 of 100 calls. tests/unit/kit/test_kit_channel.py tells when this module can go.
+has already arrived with `INTERNAL: Internal error from Core` (grpc/grpc#36066, open in 1.85): an early refusal was lost
+in 97 of 100 calls. tests/unit/kit/test_kit_channel.py tells when this module can go.
 """
 
 from __future__ import annotations

@@ -97,8 +97,7 @@ class ObjectStore:
             await upload.move_to(ref)
             return ref
         finally:
-            if upload.begun:
-                await _finish(upload.discard())
+            await _finish(upload.discard())
 
     async def copy(self, ref: common_pb2.ObjectRef, key: str, media_type: str = "") -> common_pb2.ObjectRef:
         """Copy inside the store, without the bytes passing here. Args: media_type: instead of the source's.
@@ -275,6 +274,7 @@ class _Upload:
         self._upload_id = ""
         self._parts: list[Part] = []
         self._complete = False
+        self._step: asyncio.Future[None] | None = None
 
     @property
     def begun(self) -> bool:
@@ -283,23 +283,38 @@ class _Upload:
 
     async def add(self, content: bytes) -> None:
         """Send the next part."""
+        await self._whole(self._add(content))
+
+    async def move_to(self, target: common_pb2.ObjectRef) -> None:
+        """Put the parts together and copy them to where they belong, with the hash."""
+        await self._whole(self._put_together())
+        await self._run(self._s3.copy, self._key, target)
+
+    async def discard(self) -> None:
+        """Delete what stands at the staging key."""
+        if self._step is not None:
+            await asyncio.gather(self._step, return_exceptions=True)
+        if self._complete:
+            await self._run(self._s3.delete, self._key)
+        elif self._upload_id:
+            await self._run(self._s3.abort_parts, self._key, self._upload_id)
+
+    async def _whole(self, step: Coroutine[Any, Any, None]) -> None:
+        """Do a step to its end even when the call is cancelled: a request that is on its way cannot be called back, and
+        `discard` must know what came of it.
+        """
+        self._step = asyncio.ensure_future(step)
+        await asyncio.shield(self._step)
+
+    async def _add(self, content: bytes) -> None:
         if not self._upload_id:
             self._upload_id = await self._run(self._s3.begin_parts, self._key, self._media_type)
         number = len(self._parts) + 1
         self._parts.append(await self._run(self._s3.add_part, self._key, self._upload_id, number, content))
 
-    async def move_to(self, target: common_pb2.ObjectRef) -> None:
-        """Put the parts together and copy them to where they belong, with the hash."""
+    async def _put_together(self) -> None:
         self._complete = True  # from here on there may be an object and not only parts
         await self._run(self._s3.complete_parts, self._key, self._upload_id, self._parts)
-        await self._run(self._s3.copy, self._key, target)
-
-    async def discard(self) -> None:
-        """Delete what stands at the staging key."""
-        if self._complete:
-            await self._run(self._s3.delete, self._key)
-        else:
-            await self._run(self._s3.abort_parts, self._key, self._upload_id)
 
 
 def _staging_key(tenant: str) -> str:

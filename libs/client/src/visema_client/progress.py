@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from visema.orchestrator.v1 import jobs_pb2
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +55,9 @@ ProgressCallback = Callable[[Progress], None]
 def state_name(state: int) -> str:
     """`JOB_STATE_RUNNING` as `running`."""
     return jobs_pb2.JobState.Name(jobs_pb2.JobState.ValueType(state)).removeprefix("JOB_STATE_").lower()
+
+
+def avatar_state_name(state: int) -> str:
+    """`AVATAR_STATE_READY` as `ready`."""
+    name = avatars_pb2.AvatarState.Name(avatars_pb2.AvatarState.ValueType(state))
+    return name.removeprefix("AVATAR_STATE_").lower()

@@ -15,6 +15,8 @@ from visema_client.localstack.seaweed import Credentials
 STAGES = ("liveportrait", "wav2lip", "encoder")
 ORCHESTRATOR = "orchestrator"
 
+_LAUNCH = f"from {launch.__name__} import main; main()"
+
 # Set for every service of a private stack; what the user's shell says about them belongs to another stack.
 _OWN = frozenset(
     {
@@ -85,7 +87,7 @@ class Service:
 
     def command(self, store_port: int) -> list[str]:
         """Its command line."""
-        return [sys.executable, "-m", launch.__name__, self.module, str(store_port)]
+        return [sys.executable, "-P", "-c", _LAUNCH, self.module, str(store_port)]
 
 
 def port_file(state: Path, service: Service) -> Path:

@@ -1,0 +1,88 @@
+"""A job's report as a table: where the time went, against the targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.json_format import MessageToDict
+
+from visema_client.cli.output import results
+from visema_client.progress import state_name
+
+if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
+    from visema.orchestrator.v1 import jobs_pb2
+
+# For five seconds of video; longer videos have proportionally more time, as Job.report.target_duration says.
+STAGE_TARGETS_S: Final = {"liveportrait": 2.0, "wav2lip": 1.0, "encoder": 0.5}
+TOTAL_TARGET_S: Final = 3.5
+
+
+def seconds(duration: Duration) -> float:
+    """A protobuf duration in seconds, for display."""
+    return duration.ToMicroseconds() / 1e6
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """A message as JSON values, with the names of the protos."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def print_report(job: jobs_pb2.Job) -> None:
+    """Print the table, the total and what a person should know."""
+    from rich.table import Table  # noqa: PLC0415  # takes a tenth of a second
+
+    report = job.report
+    target_s = seconds(report.target_duration) or TOTAL_TARGET_S
+    table = Table(title=f"{job.result.frame_count} frames, {seconds(job.result.video_duration):.2f} s of video")
+    for name in ("stage", "engine"):
+        table.add_column(name)
+    for name in ("starts", "first segment", "ends", "busy", "target", "reused"):
+        table.add_column(name, justify="right")
+    for stage in report.stages:
+        own = stage.report
+        busy_s = seconds(own.compute_duration) + seconds(own.storage_duration)
+        stage_target_s = STAGE_TARGETS_S.get(stage.stage, 0.0) * target_s / TOTAL_TARGET_S
+        table.add_row(
+            stage.stage,
+            f"{own.engine.name} {own.engine.version}",
+            f"{seconds(stage.start_offset):.2f} s",
+            f"{seconds(stage.first_segment_offset):.2f} s",
+            f"{seconds(stage.end_offset):.2f} s",
+            _against(busy_s, stage_target_s),
+            f"{stage_target_s:.2f} s" if stage_target_s else "",
+            f"{own.reused_segment_count}/{own.segment_count}",
+        )
+    total_s = seconds(report.processing_duration)
+    table.add_section()
+    table.add_row("total", "", "", "", f"{total_s:.2f} s", _against(total_s, target_s), f"{target_s:.2f} s", "")
+    console = results()
+    console.print(table)
+    console.print("Stages overlap: the total is less than the sum. Busy is computing and storage, without waiting.")
+    print_badge(job)
+    for warning in dict.fromkeys(report.warnings):
+        console.print(f"[yellow]note:[/] {warning}")
+
+
+def print_job(job: jobs_pb2.Job) -> None:
+    """Print a job in any state."""
+    console = results()
+    console.print(f"{job.job_id}  {state_name(job.state)}  {job.percent} %")
+    if job.HasField("error"):
+        console.print(f"error: {job.error.message}", markup=False, soft_wrap=True)
+    if job.HasField("result"):
+        print_report(job)
+
+
+def print_badge(job: jobs_pb2.Job) -> None:
+    """Say clearly when less than the best engines made the video."""
+    if not job.report.degraded:
+        return
+    reasons = "; ".join(dict.fromkeys(job.report.degraded_reasons))
+    results().print(f"[black on yellow] DEGRADED [/] made with embedded engines: {reasons}", soft_wrap=True)
+
+
+def _against(value_s: float, target_s: float) -> str:
+    colour = "green" if not target_s or value_s <= target_s else "red"
+    return f"[{colour}]{value_s:.2f} s[/]"

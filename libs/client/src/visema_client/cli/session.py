@@ -1,0 +1,98 @@
+"""A connected client: to the server that was named, or to a private stack that ends with the command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from visema_kit.channel import TlsFiles
+
+from visema_client.cli.output import notes
+from visema_client.localstack import LocalStack, StackOptions
+from visema_client.sync import Visema
+
+_NO_PROXY = "no_grpc_proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChoice:
+    """Where the orchestrator is.
+
+    Attributes:
+        address: `host:port`; None for a private stack.
+        token: Bearer token.
+        tls_ca: CA of the server; switches TLS on.
+        tls_cert: Certificate of the client; switches TLS on.
+        tls_key: Its private key.
+    """
+
+    address: str | None
+    token: str | None = field(default=None, repr=False)
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Certificates; None for plain text."""
+        if self.tls_ca is None and self.tls_cert is None:
+            return None
+        return TlsFiles(self.tls_ca, self.tls_cert, self.tls_key)
+
+    def required(self) -> ServerChoice:
+        """Raises: typer.BadParameter: no server was named."""
+        if not self.address:
+            raise typer.BadParameter(
+                "which server? Give HOST:PORT or set VISEMA_SERVER (`visema up` starts one)", param_hint="--server"
+            )
+        return self
+
+
+@contextmanager
+def connected(choice: ServerChoice) -> Iterator[Visema]:
+    """A client of the named server. Raises: typer.BadParameter: none was named."""
+    address = choice.required().address or ""
+    with Visema(address, tls=choice.tls, token=choice.token) as client:
+        yield client
+
+
+@contextmanager
+def connected_or_private(choice: ServerChoice, variables: Mapping[str, str]) -> Iterator[Visema]:
+    """A client of the named server, else of a private stack that is stopped at the end.
+
+    Args:
+        choice: Where the server is.
+        variables: Further environment variables of a private stack's services.
+
+    Raises: LocalStackError: the private stack does not start.
+    """
+    if choice.address:
+        with connected(choice) as client:
+            yield client
+        return
+    with private_stack(variables) as stack, Visema(stack.address) as client:
+        yield client
+
+
+@contextmanager
+def private_stack(variables: Mapping[str, str]) -> Iterator[LocalStack]:
+    """A stack in a temporary folder. Raises: LocalStackError: it does not start."""
+    reach_loopback_directly()
+    stack = LocalStack(StackOptions(variables=variables))
+    with notes().status("starting a private stack"):
+        stack.start()
+    try:
+        yield stack
+    finally:
+        with notes().status("stopping the private stack"):
+            stack.stop()
+
+
+def reach_loopback_directly() -> None:
+    """Keep this process's gRPC from sending calls to this machine through the user's HTTP proxy."""
+    known = os.environ.get(_NO_PROXY) or os.environ.get("no_proxy") or ""
+    os.environ[_NO_PROXY] = ",".join(filter(None, [known, "127.0.0.1", "localhost"]))

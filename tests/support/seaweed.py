@@ -51,9 +51,12 @@ def weed_binary() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports below 50000 that are free now: weed adds 10000 to a port for some of its own listeners."""
+    """Ports that are free now, below the range from which the system gives ports to outgoing connections.
+
+    The process id spreads the ports of test processes that start at the same time.
+    """
     ports: list[int] = []
-    candidate = 20000 + (os.getpid() * 37) % 20000
+    candidate = 20000 + (os.getpid() * 37) % 12000
     while len(ports) < count:
         candidate += 1
         with socket.socket() as probe, contextlib.suppress(OSError):

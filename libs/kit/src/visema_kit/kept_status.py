@@ -78,6 +78,9 @@ class _KeptStatus:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
     def set_internal_error(self, details: str) -> None:
         """Called by grpc.aio for a failed write."""
         if not self._inner.done():

@@ -29,7 +29,12 @@ class Encoder(encoding_pb2_grpc.EncodingServiceServicer):
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.in_hand = 0
+        self.inbox: SegmentInbox | None = None
         self.ended = asyncio.Event()
+
+    @property
+    def unread(self) -> int:
+        return self.inbox.waiting if self.inbox else 0
 
     async def Encode(self, request_iterator: Any, _context: Any) -> AsyncIterator[encoding_pb2.EncodeResponse]:  # noqa: N802
         opening = (await first_request(request_iterator)).open
@@ -37,6 +42,7 @@ class Encoder(encoding_pb2_grpc.EncodingServiceServicer):
         yield encoding_pb2.EncodeResponse(accepted=encoding_pb2.EncodeAccepted(max_in_flight=in_flight))
         try:
             async with SegmentInbox(request_iterator, in_flight) as inbox:
+                self.inbox = inbox
                 async for segment in inbox:
                     self.in_hand += 1
                     await self.go.wait()
@@ -87,11 +93,14 @@ async def test_a_client_that_floods_is_refused_while_the_server_computes() -> No
         stub = encoding_pb2_grpc.EncodingServiceStub(rig.channel)
         requests = [encode_requests()[0], *map(numbered, range(500))]
         with ending(stub.Encode(iter(requests))) as call:
+            async with asyncio.timeout(20):
+                while encoder.unread < MAX_IN_FLIGHT:  # one is in hand, one waits, and behind it the refusal
+                    await asyncio.sleep(0.01)
+            encoder.go.set()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                async for _ in call:
-                    encoder.go.set()  # from `accepted` on
+                [_ async for _ in call]
         assert type(from_rpc_error(caught.value)) is CreditExceeded
-        assert encoder.in_hand <= MAX_IN_FLIGHT + 1
+        assert encoder.in_hand == MAX_IN_FLIGHT
 
 
 @pytest.mark.parametrize("_round", range(5))

@@ -12,8 +12,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
+import minio
 import numpy as np
 from stage_fakes import FakeStages
 from visema.common.v1 import common_pb2
@@ -178,3 +180,22 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     from visema_kit.status import from_rpc_error
 
     return from_rpc_error(error).reason
+
+
+def keys_below(store: StoreConfig, prefix: str) -> list[str]:
+    """Keys that exist below a prefix."""
+    client = minio.Minio(
+        urlsplit(store.endpoint).netloc,
+        access_key=store.access_key,
+        secret_key=store.secret_key,
+        secure=False,
+        region=store.region,
+    )
+    return [entry.object_name for entry in client.list_objects(store.bucket, prefix, recursive=True)]
+
+
+async def no_temporary_objects(store: StoreConfig, job_id: str, tenant: str = "default") -> None:
+    """Wait until nothing of a job is left below `jobs/`: it goes right after the job's last event."""
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(keys_below, store, f"jobs/{tenant}/{job_id}/"):
+            await asyncio.sleep(0.05)

@@ -43,6 +43,7 @@ class Orders:
     hang_after: int | None = None
     calls: int = 0
     cancelled: int = 0
+    hanging: int = 0
     computed: Counter[str] = field(default_factory=Counter)
     opened: list[object] = field(default_factory=list)
 
@@ -68,6 +69,7 @@ class _Stage:
         if done == break_after:
             raise StoreUnavailable(f"{self.name} breaks as ordered")
         if self.orders.hang_after is not None and done >= self.orders.hang_after:
+            self.orders.hanging += 1
             await asyncio.Event().wait()
         await asyncio.sleep(self.orders.pause_s)
 

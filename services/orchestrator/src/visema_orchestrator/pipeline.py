@@ -158,7 +158,6 @@ class Pipeline:
         log, times = self.synced, self.times[WAV2LIP]
         if log.is_complete:
             return
-        reference = await self.animated.first()
         times.start()
         async with self._stages.sync(self._timeout_s()) as stream:
             credit = Credit()
@@ -169,10 +168,11 @@ class Pipeline:
                 frame_count=log.frame_count,
                 settings=self._request.lip_sync,
                 max_in_flight=self._request.max_in_flight,
-                reference=reference,
                 engine=self._request.engine,
                 words=self._request.words,
             )
+            if log.segments:  # otherwise the first segment that is sent serves, and the stage can open before it exists
+                opening.reference.CopyFrom(self.animated.segments[0])
             requests = _requests(
                 lipsync_pb2.SyncRequest(open=opening),
                 (lipsync_pb2.SyncRequest(segment=segment) async for segment in self.animated.read(len(log.segments))),

@@ -42,12 +42,6 @@ class SegmentLog:
             self.frames_done += segment.frame_count
             self._grown.notify_all()
 
-    async def first(self) -> common_pb2.Segment:
-        """The first segment, once it is there."""
-        async with self._grown:
-            await self._grown.wait_for(lambda: bool(self.segments))
-        return self.segments[0]
-
     async def read(self, first_index: int) -> AsyncIterator[common_pb2.Segment]:
         """Segments from `first_index` to the end, each as soon as it is there."""
         index = first_index

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -140,7 +141,7 @@ class Workflows:
                 task.cancel()
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as closer:  # DBOS made its own pool the loop's default, and closes it
-            await loop.run_in_executor(closer, DBOS.destroy)
+            await loop.run_in_executor(closer, partial(DBOS.destroy, destroy_registry=True))
         loop.set_default_executor(ThreadPoolExecutor(THREADS))
 
     @contextmanager

@@ -1,0 +1,90 @@
+"""kill -9 and orderly restarts: accepted jobs end, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from harness import Client, no_temporary_objects, orchestrator_process
+from stage_fakes import FakeStages
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema_kit.objects import StoreConfig
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+async def progressed(client: Client, job_id: str) -> None:
+    async with asyncio.timeout(20):
+        async for event in client.watch(job_id):
+            if event.job.percent > 5:
+                return
+
+
+async def test_a_killed_orchestrator_ends_its_jobs_after_the_restart(
+    variables: dict[str, str], stages: FakeStages, store_config: StoreConfig, tmp_path: Path
+) -> None:
+    for orders in (stages.portrait, stages.lips, stages.encoder):
+        orders.pause_s = 0.1
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        specs = [await client.spec(seconds=10) for _ in range(4)]
+        jobs = [await client.create(spec, f"request-{index}") for index, spec in enumerate(specs)]  # two wait
+        await progressed(client, jobs[0].job_id)
+        await process.kill()
+        await client.close()
+    async with asyncio.timeout(5):
+        while stages.lips.cancelled < 1:
+            await asyncio.sleep(0.01)
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        for index, job in enumerate(jobs):
+            ended = await client.wait(job.job_id, 60)
+            assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, (process.log_path.read_text()[-3000:], ended.error)
+            assert ended.result.frame_count == 250
+            assert (await client.create(specs[index], f"request-{index}")).job_id == job.job_id
+            await no_temporary_objects(store_config, job.job_id)
+        await client.close()
+    assert all(count == 1 for count in stages.portrait.computed.values()), "a segment was animated twice"
+    assert all(count == 1 for count in stages.lips.computed.values()), "a segment was synced twice"
+
+
+async def test_an_orderly_restart_keeps_running_and_waiting_jobs(
+    variables: dict[str, str], stages: FakeStages, tmp_path: Path
+) -> None:
+    stages.lips.pause_s = 0.2
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        jobs = [await client.create(await client.spec(seconds=6)) for _ in range(3)]
+        await progressed(client, jobs[0].job_id)
+        await client.close()
+        assert await process.terminate() == 0
+        assert "Traceback" not in process.log_path.read_text()
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        for job in jobs:
+            assert (await client.wait(job.job_id, 60)).state == jobs_pb2.JOB_STATE_SUCCEEDED
+        await client.close()
+
+
+async def test_an_avatar_is_prepared_after_a_restart(
+    variables: dict[str, str], stages: FakeStages, tmp_path: Path
+) -> None:
+    stages.portrait.pause_s = 0.2
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        request = avatars_pb2.CreateAvatarRequest(spec=avatars_pb2.AvatarSpec(portrait=await client.portrait()))
+        avatar = (await client.avatars.CreateAvatar(request)).avatar
+        await asyncio.sleep(0.5)
+        await process.kill()
+        await client.close()
+    with orchestrator_process(variables, tmp_path) as process:
+        client = Client(await process.address())
+        async with asyncio.timeout(30):
+            while avatar.state == avatars_pb2.AVATAR_STATE_PREPARING:
+                await asyncio.sleep(0.1)
+                get = avatars_pb2.GetAvatarRequest(avatar_id=avatar.avatar_id)
+                avatar = (await client.avatars.GetAvatar(get)).avatar
+        assert avatar.state == avatars_pb2.AVATAR_STATE_READY
+        await client.close()
+    assert all(count == 1 for count in stages.portrait.computed.values())

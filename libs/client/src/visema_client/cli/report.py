@@ -38,11 +38,11 @@ def print_report(job: jobs_pb2.Job) -> None:
     table = Table(title=f"{job.result.frame_count} frames, {seconds(job.result.video_duration):.2f} s of video")
     for name in ("stage", "engine"):
         table.add_column(name)
-    for name in ("starts", "first segment", "ends", "busy", "target", "reused"):
+    for name in ("starts", "first segment", "ends", "took", "target", "reused"):
         table.add_column(name, justify="right")
     for stage in report.stages:
         own = stage.report
-        busy_s = seconds(own.compute_duration) + seconds(own.storage_duration)
+        took_s = max(0.0, seconds(own.total_duration) - seconds(own.wait_duration))
         stage_target_s = STAGE_TARGETS_S.get(stage.stage, 0.0) * target_s / TOTAL_TARGET_S
         table.add_row(
             stage.stage,
@@ -50,7 +50,7 @@ def print_report(job: jobs_pb2.Job) -> None:
             f"{seconds(stage.start_offset):.2f} s",
             f"{seconds(stage.first_segment_offset):.2f} s",
             f"{seconds(stage.end_offset):.2f} s",
-            _against(busy_s, stage_target_s),
+            _against(took_s, stage_target_s),
             f"{stage_target_s:.2f} s" if stage_target_s else "",
             f"{own.reused_segment_count}/{own.segment_count}",
         )
@@ -59,7 +59,7 @@ def print_report(job: jobs_pb2.Job) -> None:
     table.add_row("total", "", "", "", f"{total_s:.2f} s", _against(total_s, target_s), f"{target_s:.2f} s", "")
     console = results()
     console.print(table)
-    console.print("Stages overlap: the total is less than the sum. Busy is computing and storage, without waiting.")
+    console.print("Stages overlap: the total is less than the sum. A stage's time is without waiting for another.")
     print_badge(job)
     for warning in dict.fromkeys(report.warnings):
         console.print(f"[yellow]note:[/] {warning}")

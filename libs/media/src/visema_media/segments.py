@@ -1,8 +1,8 @@
 """Segments: some frames with their face track as one self-contained Matroska file.
 
 The file holds one video stream and one attachment, the track. JPEG frames are made and read by OpenCV: FFmpeg's own
-JPEG encoder is four times slower and loses 2 dB in the second generation (docs/adr/0003-segment-codec.md). The lossless
-codec runs in FFmpeg. The same frames give the same bytes: nothing in the file is random or a time of day.
+JPEG encoder is three times slower and loses 2 dB or more in the second generation (docs/adr/0003-segment-codec.md).
+The lossless codec runs in FFmpeg. The same frames give the same bytes: nothing in the file is random or a time of day.
 """
 
 from __future__ import annotations

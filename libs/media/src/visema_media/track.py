@@ -52,9 +52,7 @@ class FaceTrack:
     def to_bytes(self) -> bytes:
         """Serialise without code: a compressed numpy archive."""
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, landmark_ids=self.landmark_ids, points_px=self.points_px, boxes_px=self.boxes_px
-        )
+        np.savez_compressed(buffer, landmark_ids=self.landmark_ids, points_px=self.points_px, boxes_px=self.boxes_px)
         return buffer.getvalue()
 
     @classmethod

@@ -23,6 +23,7 @@ _SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 _LEAD_S = 0.014  # lips form a sound before it is heard
 _NOISE_RANGE_DB = 7.0  # a recording that varies less is one steady sound
 _NOISE_FLATNESS = 0.35  # and this flat it is noise
+_FASTEST_PER_S = 11.0  # a jaw needs about 90 ms to open wide
 _LOUDNESS_RANGE_DB = 26.0
 _GATE_ON, _GATE_OFF = 0.40, 0.28  # of the range between floor and peak
 _STOP_DB = (14.0, 24.0)  # depth of the dip that a silent closure leaves between two vowels
@@ -124,6 +125,7 @@ class _Articulation:
         press = _snap(sample(hold, 0.008))
         opening = sample(self.opening, 0.022)
         opening = np.where(opening < _LEAST_OPENING, 0.0, opening) * (1 - press)
+        opening = _slowed(opening, _FASTEST_PER_S * frame_s)
         speaking = np.clip(opening * 4 + 0.15, 0, 1) * (sample(self.gate, 0.015) > _LEAST_GATE)
         lip_teeth = sample(self.lip_teeth, 0.015) * (1 - press)
         width = np.clip(sample(self.width, 0.035), -1, 1) * speaking
@@ -138,6 +140,14 @@ class _Articulation:
             np.clip(sample(self.gate, 0.020), 0, 1),
         )
         return MouthPlan(*(_as_curve(curve) for curve in curves))
+
+
+def _slowed(opening: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
+    """The highest curve below `opening` that changes by at most `step` a frame: closures stay closed."""
+    slope = np.arange(len(opening)) * step
+    rising = np.minimum.accumulate(opening - slope) + slope
+    falling = (np.minimum.accumulate((opening + slope)[::-1]))[::-1] - slope
+    return np.asarray(np.minimum(rising, falling), np.float64)
 
 
 def _as_curve(values: npt.NDArray[np.floating]) -> Curve:

@@ -18,7 +18,7 @@ from visema_wav2lip.visemes import plan_mouth
 
 _VERSION = "1"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
-_JAW_GAIN_LIMITS = (0.80, 1.15)
+_JAW_GAIN_LIMITS = (0.80, 1.30)
 _NOSE_MARGIN = 0.03  # W below the nose base where the lip's motion ends
 _FLAT_TURN = 0.42  # asymmetry of the lips' halves that says: turned by about 35 degrees and more
 

@@ -16,7 +16,7 @@ _LIP_PARTED = (17, 84, 314)  # below the opening
 _DEFAULT_SCLERA = np.array([205.0, 222.0, 232.0])  # warm white
 _MIN_EYE_PIXELS = 20
 _SKIN_CHROMA_SHARE = 0.55  # of the tooth's tint; the rest is the sclera's, the nearest thing to white in the picture
-_TOOTH_TO_SKIN = 0.88  # luminance
+_TOOTH_TO_SKIN = 0.92  # luminance
 _LONGEST_BLUE = 0.95  # of red: teeth are never bluer than ivory
 
 

@@ -16,7 +16,7 @@ from visema_wav2lip.mouthplan import MouthPose
 
 # All lengths in W, at full opening.
 JAW_DROP = 0.245
-_UPPER_LIFT = 0.030
+_UPPER_LIFT = 0.048
 _UPPER_RAISE = 0.038
 _CORNER_DROP = 0.30  # of the jaw's drop at the lips
 _CHIN_SHARE = 0.80  # of the lower lip's motion that the chin makes
@@ -76,9 +76,8 @@ def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: F
     opening = max(0.0, pose.opening)
     lip_teeth = pose.lip_teeth * (1.0 - pose.press)
     jaw = JAW_DROP * face.jaw_gain * opening
-    lift = (
-        _UPPER_LIFT * opening + _UPPER_RAISE * pose.upper_raise * min(1.0, 4 * opening)
-    ) + _LIP_TEETH_LIFT * lip_teeth
+    raised = _UPPER_LIFT * opening + _UPPER_RAISE * pose.upper_raise * min(1.0, 4 * opening)
+    lift = face.jaw_gain * raised + _LIP_TEETH_LIFT * lip_teeth
     corner = _CORNER_DROP * jaw
     side = contours.side
     parting = float(smooth_step(opening / 0.55))

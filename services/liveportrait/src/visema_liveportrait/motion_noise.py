@@ -33,7 +33,8 @@ class SmoothNoise:
     def at(self, time_s: FloatArray) -> FloatArray:
         """Values at any times: float64 of the same shape, nearly always within [-1, 1]."""
         phase = 2.0 * np.pi * time_s[..., None] * self.frequencies_hz  # (..., K)
-        return np.asarray(np.cos(phase) @ self.cosines + np.sin(phase) @ self.sines)
+        # A matrix product would sum in an order that depends on how many times are asked for at once.
+        return np.asarray((np.cos(phase) * self.cosines + np.sin(phase) * self.sines).sum(axis=-1))
 
 
 def draw_noise(

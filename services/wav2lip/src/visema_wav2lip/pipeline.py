@@ -176,6 +176,9 @@ class _Run:
                 storing = asyncio.create_task(self._stored(loaded, frames), name="store-segment")
                 await results.put(storing)
                 storing = None
+            if self._session is not None:  # an engine may have learnt them on the way
+                for warning in self._session.warnings:
+                    self._clock.warn(warning)
             await results.put(None)
         finally:
             ahead.cancel()
@@ -253,8 +256,6 @@ class _Run:
         self._session = await self._clock.compute_on(
             self._workers.device, self._open_session, np.ascontiguousarray(frame), row
         )
-        for warning in self._session.warnings:
-            self._clock.warn(warning)
         return self._session
 
     async def _rest_mouth(self, loaded: _Loaded) -> tuple[Frame, FaceTrack]:

@@ -23,6 +23,12 @@ class Wav2LipSettings(ServiceSettings):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="Number format of the neural engine."
     )
+    lipsync_backend: Literal["auto", "torch", "openvino"] = Field(
+        default="auto", description="What the neural engine computes with; `auto` takes OpenVINO on a CPU that has it."
+    )
+    silence_gate_db: float | None = Field(
+        default=None, gt=0, le=100, description="The neural engine takes sound this far below the speech as silence."
+    )
     accept_licenses: str = Field(
         default="",
         description="Licences that the operator accepts, with commas; weights with such a licence load only then.",

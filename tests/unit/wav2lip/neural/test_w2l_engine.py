@@ -19,6 +19,7 @@ from visema_wav2lip.engines.protocol import LipSyncSettings  # noqa: E402
 
 pytestmark = pytest.mark.neural
 RATE = Fraction(25)
+CPU = torch.device("cpu")
 HEIGHT, WIDTH = 200, 240
 LIPS = [0, 17, 61, 291]
 
@@ -106,7 +107,7 @@ def test_a_video_longer_than_its_audio_is_served_to_the_end(engine, speech):
 
 
 def test_colours_of_the_pasted_area_stay_those_of_the_target(speech):
-    engine = neural.NeuralEngine(IdentityGenerator(), "", "cpu", neural.NeuralOptions())
+    engine = neural.NeuralEngine(IdentityGenerator(), "", CPU, neural.NeuralOptions())
     frames, track = pictures(4), moving_face(4)
     for frame, result, (left, top, width, height) in zip(
         frames, begin(engine, speech, 4).apply(frames, track, 0), track.boxes_px, strict=True
@@ -123,7 +124,7 @@ def test_a_generator_that_swaps_colours_would_be_noticed(speech):
             for faces in super().batches(windows, crops, mouth_strength):
                 yield faces[..., ::-1]
 
-    engine = neural.NeuralEngine(Swapped(), "", "cpu", neural.NeuralOptions())
+    engine = neural.NeuralEngine(Swapped(), "", CPU, neural.NeuralOptions())
     frame = pictures(1)[0]
     result = begin(engine, speech, 1).apply([frame], moving_face(1), 0)[0]
     mouth = np.s_[125:145, 96:134]
@@ -161,8 +162,8 @@ def test_an_empty_segment_is_empty(engine, speech):
 
 
 def test_cancel_stops_before_the_next_batch(generator, speech):
-    fast = inference.TorchGenerator(generator, torch.device("cpu"), inference.FLOAT32, 2)
-    engine = neural.NeuralEngine(fast, "", "cpu", neural.NeuralOptions())
+    fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 2)
+    engine = neural.NeuralEngine(fast, "", CPU, neural.NeuralOptions())
     session = begin(engine, speech, 10)
     batches = []
 
@@ -205,6 +206,7 @@ def test_the_description_names_model_backend_precision_and_weights(engine):
     assert description.version.startswith("1 torch cpu ")
     assert description.model_license == "LicenseRef-wav2lip-noncommercial"
     assert description.weights_sha256 == "0" * 64
+    assert description.frames_per_call == 3
     assert not description.degraded
 
 
@@ -222,14 +224,16 @@ def test_the_silence_gate_rests_the_mouth_in_noise_and_names_itself(generator, s
 def test_automatic_choices_follow_the_device():
     assert neural.chosen_device("cpu").type == "cpu"
     assert neural.chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert neural.device_name(torch.device("cpu")) == "cpu"
-    assert neural.default_batch(torch.device("cuda")) > neural.default_batch(torch.device("cpu"))
+    assert neural.device_name(CPU) == "cpu"
+    automatic = neural.NeuralOptions()
+    assert neural.batch_size(automatic, torch.device("cuda")) > neural.batch_size(automatic, CPU)
+    assert neural.batch_size(neural.NeuralOptions(batch_size=2), CPU) == 2
 
 
 class Settings:
     """The service's settings as far as the engine reads them."""
 
-    device, precision = "cpu", "float32"
+    device, precision, lipsync_backend, silence_gate_db = "cpu", "float32", "torch", None
 
     def __init__(self, folder, licenses):
         self.checkpoint_dir, self._licenses = folder, licenses

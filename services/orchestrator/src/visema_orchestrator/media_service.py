@@ -14,7 +14,14 @@ from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import media_pb2, media_pb2_grpc
 from visema_kit.auth import current_tenant
 from visema_kit.digest import sha256_of
-from visema_kit.errors import AudioTooLong, ImageTooLarge, InvalidInput, ObjectMismatch, VisemaError
+from visema_kit.errors import (
+    AudioTooLong,
+    ImageTooLarge,
+    InvalidInput,
+    MediaTooLarge,
+    ObjectMismatch,
+    VisemaError,
+)
 from visema_kit.keys import media_key, upload_key
 from visema_kit.objects import ObjectStore
 from visema_media.limits import MediaLimits
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 PORTRAIT, AUDIO = media_pb2.MEDIA_KIND_PORTRAIT, media_pb2.MEDIA_KIND_AUDIO
 UPLOADS_AT_ONCE = 8  # each holds its file in memory until its hash is known
 LARGEST_CHUNK_BYTES = 1 << 20
+UNKNOWN_TYPE = "application/octet-stream"
 MEDIA_TYPES = {
     MediaFormat.JPEG: "image/jpeg",
     MediaFormat.PNG: "image/png",
@@ -86,7 +94,10 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         if upload.object is not None:
             return media_pb2.CompleteUploadResponse(object=common_pb2.ObjectRef.FromString(upload.object))
         limit = self._limit(upload.kind, "upload_id")
-        ref = await self.objects.adopt(upload.key, media_key(tenant, upload.upload_id), "", limit)
+        try:
+            ref = await self.objects.adopt(upload.key, media_key(tenant, upload.upload_id), UNKNOWN_TYPE, limit)
+        except MediaTooLarge as error:
+            raise _too_large(upload.kind, limit) from error
         await self.database.write(media.touch, tenant, media.MEDIA, ref.key)
         await self.database.write(media.complete_upload, upload.upload_id, ref)
         return media_pb2.CompleteUploadResponse(object=ref)
@@ -99,7 +110,7 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         async with self._turns:
             content = await self._receive(request_iterator)
             sha256 = sha256_of(content)
-            media_type = MEDIA_TYPES.get(sniff(content), "application/octet-stream")
+            media_type = MEDIA_TYPES.get(sniff(content), UNKNOWN_TYPE)
             ref = await self.objects.put(media_key(tenant, sha256), content, media_type)
         await self.database.write(media.touch, tenant, media.MEDIA, ref.key)
         return media_pb2.UploadResponse(object=ref)

@@ -188,6 +188,12 @@ def change(session: Session, job_id: str, executor: str, edit: Change, *, is_pro
     return _change(session, row, edit, is_progress=is_progress)
 
 
+def has_ended(session: Session, job_id: str) -> bool:
+    """Whether a job has ended or is gone."""
+    state = session.scalar(sa.select(JobRow.state).where(JobRow.job_id == job_id))
+    return state is None or state in ENDED
+
+
 def set_loop(session: Session, job_id: str, loop_prefix: str) -> None:
     """Record which prepared loop a job reads."""
     session.execute(sa.update(JobRow).where(JobRow.job_id == job_id).values(loop_prefix=loop_prefix))

@@ -1,0 +1,129 @@
+"""Two orchestrators on one PostgreSQL share the queue, the events and the cancellations; a dead one's jobs go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Client, OrchestratorProcess, environment, no_temporary_objects, orchestrator_process
+from postgres import Postgres, missing_reason, running_postgres
+from stage_fakes import FakeStages
+from visema.orchestrator.v1 import jobs_pb2
+from visema_kit.objects import StoreConfig
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing_reason()), reason=missing_reason() or "PostgreSQL is there"),
+]
+
+SUCCEEDED = jobs_pb2.JOB_STATE_SUCCEEDED
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def pair(
+    postgres: Postgres, stages: FakeStages, store_config: StoreConfig, tmp_path: Path
+) -> Iterator[list[OrchestratorProcess]]:
+    """Two orchestrators, each with one slot."""
+    url = postgres.create_database(f"visema_{os.getpid()}_{time.monotonic_ns()}")
+
+    def variables(name: str) -> dict[str, str]:
+        return environment(
+            stages, store_config, url, metrics_listen="off", grace_s=1, job_slots=1, executor_id=name, heartbeat_s=0.5
+        )
+
+    with (
+        orchestrator_process(variables("one"), tmp_path, "one") as one,
+        orchestrator_process(variables("two"), tmp_path, "two") as two,
+    ):
+        yield [one, two]
+
+
+async def test_both_work_on_one_queue_and_show_the_same_jobs(
+    pair: list[OrchestratorProcess], stages: FakeStages
+) -> None:
+    stages.lips.pause_s = 0.2
+    first, second = [Client(await process.address()) for process in pair]
+    jobs = [await first.create(await first.spec(seconds=4)) for _ in range(4)]
+    both = False
+    async with asyncio.timeout(60):
+        while not all(job.state == SUCCEEDED for job in jobs):
+            jobs = list((await second.jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs)
+            both = both or sum(job.state == jobs_pb2.JOB_STATE_RUNNING for job in jobs) == 2
+            await asyncio.sleep(0.05)
+    assert both, "only one of two orchestrators worked"
+    assert all(count == 1 for count in stages.lips.computed.values())
+    await first.close()
+    await second.close()
+
+
+async def test_a_job_can_be_watched_and_cancelled_through_the_other_one(
+    pair: list[OrchestratorProcess], stages: FakeStages
+) -> None:
+    stages.lips.hang_after = 1
+    first, second = [Client(await process.address()) for process in pair]
+    job = await first.create(await first.spec(seconds=4))
+    async with asyncio.timeout(20):
+        while not stages.lips.hanging:
+            await asyncio.sleep(0.02)
+    watching = [asyncio.create_task(client.wait(job.job_id)) for client in (first, second)]
+    await asyncio.sleep(0.2)
+    await second.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=job.job_id))
+    async with asyncio.timeout(3):
+        ended = await asyncio.gather(*watching)
+    assert {each.state for each in ended} == {jobs_pb2.JOB_STATE_CANCELLED}
+    assert stages.lips.cancelled == 1
+    await first.close()
+    await second.close()
+
+
+async def test_one_request_sent_to_both_at_once_makes_one_job(pair: list[OrchestratorProcess]) -> None:
+    clients = [Client(await process.address()) for process in pair]
+    spec = await clients[0].spec(seconds=0.5)
+    made = await asyncio.gather(*(client.create(spec, "once") for client in clients * 10))
+    assert len({job.job_id for job in made}) == 1
+    assert (await clients[1].wait(made[0].job_id)).state == SUCCEEDED
+    for client in clients:
+        await client.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_dead_ones_jobs_are_taken_over_within_thirty_seconds(
+    pair: list[OrchestratorProcess], stages: FakeStages, store_config: StoreConfig, how: signal.Signals
+) -> None:
+    """SIGSTOP: the process is there but does nothing; when it wakes up it must not spoil what the other one did."""
+    for orders in (stages.portrait, stages.lips, stages.encoder):
+        orders.pause_s = 0.1
+    first, second = [Client(await process.address()) for process in pair]
+    jobs = [await first.create(await first.spec(seconds=8)) for _ in range(2)]
+    async with asyncio.timeout(20):
+        while len(stages.lips.computed) < 4:
+            await asyncio.sleep(0.05)
+    pair[0].process.send_signal(how)
+    started = time.monotonic()
+    for job in jobs:
+        ended = await second.wait(job.job_id, 60)
+        assert ended.state == SUCCEEDED, ended.error
+        assert ended.result.frame_count == 200
+    assert time.monotonic() - started < 30
+    if how == signal.SIGSTOP:
+        pair[0].process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(2)
+        for job in jobs:
+            assert (await second.get(job.job_id)).state == SUCCEEDED
+    for job in jobs:
+        await no_temporary_objects(store_config, job.job_id)
+    assert all(count == 1 for count in stages.portrait.computed.values())
+    await first.close()
+    await second.close()

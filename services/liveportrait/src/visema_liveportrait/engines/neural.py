@@ -1,0 +1,243 @@
+"""The neural engine: LivePortrait, driven by the motion plan instead of a driving video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from visema_kit.checkpoints_store import CheckpointFolder
+from visema_kit.errors import CheckpointMissing
+from visema_media.framing import FramedPortrait
+
+from visema_liveportrait.engines.neural_device import Batches, ComputeDevice
+from visema_liveportrait.engines.neural_motion import SourceFace, closed_lips, driving_keypoints, eye_openness
+from visema_liveportrait.engines.neural_track import LandmarkMotion
+from visema_liveportrait.engines.neural_weights import LivePortraitNetworks, load_networks
+from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
+from visema_liveportrait.geometry import FloatArray, ImageArray
+from visema_liveportrait.geometry.crop import (
+    SOURCE_CROP_PX,
+    SOURCE_SCALE,
+    SOURCE_SHIFT,
+    crop_box,
+    crop_matrix,
+    invert,
+    network_input,
+    shrink_to_network,
+    warp,
+)
+from visema_liveportrait.geometry.driving import Networks, Openness
+from visema_liveportrait.geometry.keypoints import KEYPOINT_COUNT, Motion
+from visema_liveportrait.geometry.paste import mask_in_picture, paste_back, soft_mask
+from visema_liveportrait.geometry.pose import degrees_from_logits, rotation_matrices
+from visema_liveportrait.geometry.ratios import eye_ratios, lip_ratio
+from visema_liveportrait.geometry.retargeting import Perceptron
+from visema_liveportrait.model.fast import FrameNetwork, SourceVolume, optimised
+from visema_liveportrait.motion_plan import MotionPlan
+
+VERSION = "1"
+
+
+class NeuralSettings(Protocol):
+    """What the engine reads of the service's settings."""
+
+    @property
+    def checkpoint_dir(self) -> Path | None:
+        """Folder with the weights."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """`auto`, `cpu`, `cuda` or `cuda:N`."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """`auto` or a number format."""
+        ...
+
+
+def load_neural_engine(settings: NeuralSettings) -> LivePortraitEngine:
+    """The engine with the weights of the checkpoint folder, warmed up.
+
+    Raises: CheckpointMissing: weights are absent or wrong, or the device is not there.
+    """
+    try:
+        compute = ComputeDevice.choose(settings.device, settings.precision)
+    except ValueError as error:
+        raise CheckpointMissing(f"The neural engine cannot run here: {error}.") from error
+    engine = LivePortraitEngine(load_networks(CheckpointFolder.at(settings.checkpoint_dir)), compute)
+    engine.warm_up()
+    return engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """Where the crop lies in the frame, and the part of the frame that changes."""
+
+    crop_to_window: FloatArray
+    mask: FloatArray
+    rows: slice
+    columns: slice
+
+
+class LivePortraitEngine:
+    """Animates portraits with the LivePortrait networks.
+
+    What runs once per portrait (appearance, motion) stays float32; what runs for every frame is the optimised network
+    in the device's format. Keypoint mathematics and the small perceptrons run in float32 on the CPU, where they cost
+    0.1 ms.
+    """
+
+    def __init__(self, networks: LivePortraitNetworks, compute: ComputeDevice) -> None:
+        self._compute = compute
+        self._sha256 = networks.sha256
+        self._appearance = networks.appearance.to(compute.device)
+        self._motion = networks.motion.to(compute.device)
+        self._perceptrons = Networks(
+            _perceptron(networks.stitching), _perceptron(networks.eyes), _perceptron(networks.lips)
+        )
+        self._frames = optimised(networks.warping, networks.decoder, dtype=compute.dtype, device=compute.device)
+        self._batches = Batches(compute.batch_frames)
+
+    def describe(self) -> EngineDescription:
+        """What computes."""
+        return EngineDescription(
+            name="liveportrait",
+            version=f"{VERSION}-{str(self._compute.dtype).removeprefix('torch.')}",
+            model_license="MIT",
+            weights_sha256=self._sha256,
+            device=str(self._compute),
+            # Eye and lip openness come from MediaPipe's mesh; the 203-point landmark model is not used.
+            capabilities=("blink", "breathing", "expression", "gaze", "head-motion", "any-aspect", "mediapipe-ratios"),
+        )
+
+    def warm_up(self) -> None:
+        """One frame of nothing, so that the first request does not pay for lazy initialisation."""
+        with torch.inference_mode():
+            picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
+            self._motion(picture)
+            keypoints = torch.zeros(1, KEYPOINT_COUNT, 3, device=self._compute.device)
+            source = self._frames.prepare(self._appearance(picture), keypoints)
+            self._frames(source, keypoints)
+
+    def prepare(self, portrait: FramedPortrait) -> NeuralPortrait:
+        """Crop the face and compute everything that depends on the portrait only."""
+        points = portrait.face.points_px
+        box = crop_box(points, scale=SOURCE_SCALE, vertical_shift=SOURCE_SHIFT)
+        to_crop = crop_matrix(box, SOURCE_CROP_PX)
+        crop = warp(portrait.bgr, to_crop, SOURCE_CROP_PX, SOURCE_CROP_PX)
+        rgb = np.asarray(cv2.cvtColor(shrink_to_network(crop), cv2.COLOR_BGR2RGB), np.uint8)
+        with torch.inference_mode():
+            picture = torch.from_numpy(network_input(rgb)).to(self._compute.device)
+            raw = {key: value.float().cpu().numpy() for key, value in self._motion(picture).items()}
+            angles = np.concatenate([degrees_from_logits(raw[angle]) for angle in ("pitch", "yaw", "roll")])
+            motion = Motion(
+                rotation_matrices(angles[0:1], angles[1:2], angles[2:3]),
+                raw["exp"].reshape(1, KEYPOINT_COUNT, 3),
+                raw["t"],
+                raw["scale"],
+            )
+            openness = Openness(eye_ratios(points[None]), lip_ratio(points[None]))
+            height = portrait.face.height_px * SOURCE_CROP_PX / box.side_px * 2 / SOURCE_CROP_PX
+            face = SourceFace(raw["kp"].reshape(1, KEYPOINT_COUNT, 3), angles, motion, openness, height)
+            x_s = torch.from_numpy(face.x_s).to(self._compute.device)
+            source = self._frames.prepare(self._appearance(picture), x_s)
+        return NeuralPortrait(
+            portrait=portrait,
+            face=face,
+            source=source,
+            to_crop=to_crop,
+            perceptrons=self._perceptrons,
+            frames=self._frames,
+            batches=self._batches,
+        )
+
+
+class NeuralPortrait:
+    """A portrait with its features; renders any frame of any plan."""
+
+    def __init__(
+        self,
+        *,
+        portrait: FramedPortrait,
+        face: SourceFace,
+        source: SourceVolume,
+        to_crop: FloatArray,
+        perceptrons: Networks,
+        frames: FrameNetwork,
+        batches: Batches,
+    ) -> None:
+        self._bgr, self._face, self._source = portrait.bgr, face, source
+        self._perceptrons, self._frames, self._batches = perceptrons, frames, batches
+        self._lip_offsets = closed_lips(face, perceptrons)
+        self._landmarks = LandmarkMotion(portrait.face.points_px, to_crop, face.x_s)
+        self._placement = _place(to_crop, portrait.bgr)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it holds."""
+        return int(self._bgr.nbytes + self._placement.mask.nbytes + self._source.size_bytes)
+
+    def render(self, plan: MotionPlan, first: int, count: int) -> RenderedFrames:
+        """Frames `first` to `first + count` of `plan`.
+
+        Raises: ResourceExhausted: the device has no memory for a single frame.
+        """
+        part = _part(plan, first, count)
+        x_d = driving_keypoints(self._face, part, self._perceptrons, self._lip_offsets)
+        with torch.inference_mode():
+            rows = torch.from_numpy(x_d).to(self._source.kp_source.device)
+            pictures = [batch.cpu().numpy() for batch in self._batches.run(self._crops, rows)]
+        frames = np.empty((count, *self._bgr.shape), np.uint8)
+        for index, crop in enumerate(picture for batch in pictures for picture in batch):
+            frames[index] = self._pasted(crop)
+        openness = eye_openness(part) if self._face.blinks else np.ones(count, np.float32)
+        track = self._landmarks.track(x_d, openness, lips_closed=self._lip_offsets is not None)
+        return RenderedFrames(frames, track)
+
+    def _crops(self, x_d: Tensor) -> Tensor:
+        """(B, 21, 3) -> uint8 (B, 512, 512, 3), BGR; values truncated as in the original."""
+        pictures: Tensor = self._frames(self._source, x_d)
+        return (pictures.clamp(0, 1) * 255).to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
+
+    def _pasted(self, crop: ImageArray) -> ImageArray:
+        place = self._placement
+        frame = self._bgr.copy()
+        window = frame[place.rows, place.columns]
+        frame[place.rows, place.columns] = paste_back(crop, place.crop_to_window, window, place.mask)
+        return frame
+
+
+def _place(to_crop: FloatArray, bgr: ImageArray) -> _Placement:
+    """The window of the frame in which the mask is not empty."""
+    height, width = bgr.shape[:2]
+    back = invert(to_crop)
+    mask = mask_in_picture(soft_mask(), back, width, height)
+    rows, columns = np.flatnonzero(mask.any(axis=(1, 2))), np.flatnonzero(mask.any(axis=(0, 2)))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float32)
+    window = np.ascontiguousarray(mask[top:bottom, left:right])
+    return _Placement(np.asarray(shift @ back, np.float32), window, slice(top, bottom), slice(left, right))
+
+
+def _part(plan: MotionPlan, first: int, count: int) -> MotionPlan:
+    """Frames `first` to `first + count` as a plan of their own."""
+    series = {name: values[first : first + count] for name, values in plan.series().items()}
+    return MotionPlan(**series, expression=plan.expression)
+
+
+def _perceptron(network: nn.Module) -> Perceptron:
+    """A small network as a function on float32 rows, on the CPU."""
+
+    def run(rows: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            result: Tensor = network(torch.from_numpy(rows))
+        return np.asarray(result.numpy(), np.float32)
+
+    return run

@@ -35,9 +35,9 @@ class Sway:
 
 
 # Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(4.2, 0.26, 0.8)
+YAW = Sway(4.6, 0.26, 0.8)
 PITCH = Sway(2.9, 0.24, 0.8)
-ROLL = Sway(1.8, 0.22, 0.7)
+ROLL = Sway(2.0, 0.22, 0.7)
 SHIFT_X = Sway(0.006, 0.20, 0.6)
 SHIFT_Y = Sway(0.006, 0.20, 0.6)
 BROW = Sway(0.008, 0.30, 0.8)

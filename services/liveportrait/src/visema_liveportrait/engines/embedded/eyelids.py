@@ -37,6 +37,7 @@ DARKEST_RATIO = 0.30
 LASH_LINE, LASH_LINE_WIDTH = 0.20, 0.03
 LASH_CALM = 0.15  # a closed lid hides part of the dark rim
 SHADE_EXPONENTS = (1.12, 1.03, 0.84)  # BGR: shade on skin is warm, not grey
+COLOURFUL_SKIN = 0.25  # (brightest - darkest channel) / brightest, from which on this holds in full
 CREASE, CREASE_ABOVE, CREASE_WIDTH = 0.07, 0.06, 0.035
 LID_SHADE, LID_SHADE_REACH = 0.07, 0.16
 EYE_SHADOW, EYE_SHADOW_REACH = 0.22, 0.35  # reach in openings
@@ -75,6 +76,7 @@ class Eyelids:
         smooth = np.asarray(cv2.GaussianBlur(smooth, (0, 0), 0.05 * shape.width), np.float32)
         self._ratio = _lash_ratio(base, smooth, shape, on_face)
         self._skin = smooth + self._grain(base, trust)
+        self._shade_exponents = _shade_exponents(smooth)
         reach = np.clip(shape.opening / (0.30 * shape.height), 0.0, 1.0)
         self._presence = reach * reach * (3.0 - 2.0 * reach)
         self._gaze_window = np.clip(1.0 - (2.0 * shape.along / shape.width) ** 2, 0.0, 1.0).astype(np.float32)
@@ -140,7 +142,7 @@ class Eyelids:
         shade *= 1.0 - LASH_LINE * closure * np.exp(-line * line) * self._presence
         lashes = self._shifted_down(self._ratio, drop)
         shade *= 1.0 + (lashes - 1.0) * (1.0 - LASH_CALM * closure)
-        shades = np.stack([np.power(shade, exponent) for exponent in SHADE_EXPONENTS], axis=2)
+        shades = np.stack([np.power(shade, exponent) for exponent in self._shade_exponents], axis=2)
         return np.asarray(self._skin * shades, np.float32)
 
     def _lid_cover(self, edge: Plane, closure: float) -> Plane:
@@ -170,6 +172,14 @@ class Eyelids:
         fine = (base - cv2.GaussianBlur(base, (0, 0), GRAIN_SIGMA * shape.width)) * trust[..., None]
         shift = np.full_like(shape.along, -GRAIN_SHIFT * shape.width - shape.height / 2.0)
         return np.asarray(GRAIN_GAIN * self._shifted_down(fine, shift), np.float32)
+
+
+def _shade_exponents(skin: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """How much each channel darkens in the shade; all the same in a picture without colour."""
+    colour = skin.mean(axis=(0, 1))
+    chroma = float((colour.max() - colour.min()) / max(float(colour.max()), 1.0))
+    warmth = min(chroma / COLOURFUL_SKIN, 1.0)
+    return tuple(1.0 + (exponent - 1.0) * warmth for exponent in SHADE_EXPONENTS)
 
 
 def _visibility(base: Picture, shape: EyeShape, face_light: float) -> float:

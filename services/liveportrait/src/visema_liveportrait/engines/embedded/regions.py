@@ -159,6 +159,11 @@ def _ease(position: Grid) -> Grid:
 
 
 def _edge_fade(cells: tuple[Grid, Grid], window: Window, frame: tuple[int, int], reach_px: float) -> Grid:
+    """Calm towards borders of the window that lie inside the frame: beyond them the picture stands still.
+
+    The frame's own borders stay free: pinning them bends hair that the frame cuts, which shows more than the few
+    mirrored pixels that motion pulls in there.
+    """
     (x, y), (width, height) = cells, frame
     fade = np.ones_like(x)
     for distance, inside in (

@@ -20,7 +20,7 @@ from visema_wav2lip.mouthplan import Curve, MouthPlan
 from visema_wav2lip.spectrum import STEPS_PER_S, BandEnergies, Series, band_energies
 
 _SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
-_LEAD_S = 0.014  # lips form a sound before it is heard
+_LEAD_S = 0.009  # lips form a sound before it is heard
 _NOISE_RANGE_DB = 7.0  # a recording that varies less is one steady sound
 _NOISE_FLATNESS = 0.35  # and this flat it is noise
 _FASTEST_PER_S = 11.0  # a jaw needs about 90 ms to open wide
@@ -31,7 +31,7 @@ _MURMUR_DB = (9.0, 16.0)  # and one with a voice bar, `m` and `b`
 _MURMUR_EXCESS_DB = (1.0, 5.0)  # of the voice bar over the formants; `l` and `r` have none
 _CLOSURE_REACH_S = 0.130  # to the vowels on both sides
 _LABIAL_OCTAVES = 10.95  # log2 Hz: after lips the spectrum's centre starts low, after the tongue's tip high
-_LABIAL_HISS_DB = 4.0  # bursts of `t` and `s` hiss more
+_LABIAL_HISS_DB = 6.0  # bursts of `t` and `s` hiss more
 _MIN_VOICED_STEPS = 30
 _LEAST_OPENING, _LEAST_GATE, _LEAST_LIP_TEETH = 0.03, 0.02, 0.05  # what is below is nothing
 

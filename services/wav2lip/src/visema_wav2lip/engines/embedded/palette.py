@@ -17,6 +17,7 @@ _DEFAULT_SCLERA = np.array([205.0, 222.0, 232.0])  # warm white
 _MIN_EYE_PIXELS = 20
 _SKIN_CHROMA_SHARE = 0.55  # of the tooth's tint; the rest is the sclera's, the nearest thing to white in the picture
 _TOOTH_TO_SKIN = 0.92  # luminance
+_COLOURLESS_SKIN = 0.12  # (max - min) / max of BGR; skin in colour has 0.25 and more
 _LONGEST_BLUE = 0.95  # of red: teeth are never bluer than ivory
 
 
@@ -51,6 +52,8 @@ def take_palette(picture: npt.NDArray[np.uint8], face: FaceFrame, *, parted: boo
     tooth = np.clip(tint * np.clip(_TOOTH_TO_SKIN * skin_luma + 6, 35, 215), 0, 245)
     cavity = np.clip(skin_luma * np.array([0.042, 0.050, 0.125]) + 0.04 * lip + 1, 0, 60)
     tongue = np.clip(0.34 * lip + skin_luma * np.array([0.17, 0.17, 0.36]), 0, 190)
+    colourful = float(np.clip((skin.max() - skin.min()) / max(skin.max(), 1.0) / _COLOURLESS_SKIN, 0, 1))
+    cavity, tongue, tooth = (_faded(colour, colourful) for colour in (cavity, tongue, tooth))
     return Palette(
         skin=skin.astype(np.float32),
         lip=lip.astype(np.float32),
@@ -60,6 +63,12 @@ def take_palette(picture: npt.NDArray[np.uint8], face: FaceFrame, *, parted: boo
         skin_luma=skin_luma,
         softness_px=_softness(picture, face),
     )
+
+
+def _faded(colour: npt.NDArray[np.floating], share: float) -> npt.NDArray[np.float64]:
+    """The colour with that share of its chroma: a black-and-white portrait has a grey tongue."""
+    grey = float(colour @ LUMA)
+    return np.asarray(grey + share * (colour - grey), np.float64)
 
 
 def _unit_luma(colour: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from visema_client import models_cli
 from visema_client.cli import avatars, jobs
 from visema_client.cli.demo import demo
 from visema_client.cli.doctor import doctor
@@ -23,5 +24,5 @@ app = typer.Typer(
 )
 for command in (generate, demo, up, doctor):
     app.command()(command)
-for name, group in (("jobs", jobs.app), ("avatars", avatars.app)):
+for name, group in (("jobs", jobs.app), ("avatars", avatars.app), ("models", models_cli.app)):
     app.add_typer(group, name=name)

@@ -51,7 +51,7 @@ def read_frames(video: Path) -> list[Image]:
 
 
 def telling_frames(mouths: list[Image]) -> list[int]:
-    """Positions of COLUMNS frames: the first, then of each further part of the video the one whose mouth differs most."""
+    """Positions of COLUMNS frames: the first, then of each part of the video the one whose mouth differs most."""
     if len(mouths) <= COLUMNS:
         return [round(position) for position in np.linspace(0, len(mouths) - 1, COLUMNS)]
     rest = mouths[0].astype(np.float32)

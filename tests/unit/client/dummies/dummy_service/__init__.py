@@ -1,0 +1,1 @@
+"""Stands for a service in tests of the local stack."""

@@ -1,0 +1,1 @@
+"""Stands for a service that does not start."""

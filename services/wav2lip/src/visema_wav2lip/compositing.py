@@ -18,6 +18,7 @@ from visema_wav2lip.masking import FACE_PX, FIRST_HIDDEN_ROW
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom exclusive
 
 FIRST_INVENTED = FIRST_HIDDEN_ROW / FACE_PX  # fraction of the height from which on pixels are the network's own
@@ -38,36 +39,47 @@ def paste_square(frame: Picture, face: Floats, box_px: Box) -> Picture:
 
 @dataclass(frozen=True, slots=True)
 class FeatheredPaste:
-    """Paste of the invented half with soft edges.
+    """Paste of the invented half with soft edges, in the shape of a jaw.
+
+    The lower corners of a face box show background and collar, which the detour over 96 pixels only blurs. So the
+    region is a box above the middle and half a superellipse below it; its level is 0 in the centre and 1 at the rim.
 
     Attributes:
-        side_ratio: Width of the soft edge left and right, in widths of the box.
-        bottom_ratio: Height of the soft edge at the bottom, in heights of the box.
-        top_ratio: Height of the fade above the invented half, in heights of the box.
+        rim: Width of the soft edge, in levels: a share of half the box.
+        fade: Height of the fade above the invented half, in heights of the box.
+        roundness: Exponent of the superellipse: 2 is an ellipse, larger ones come close to the box.
     """
 
-    side_ratio: float = 0.08
-    bottom_ratio: float = 0.06
-    top_ratio: float = 0.14
+    rim: float = 0.16
+    fade: float = 0.14
+    roundness: float = 3.0
 
     def weights(self, box_px: Box, mouth_px: Box | None = None) -> Floats:
         """Weight of the network's picture per pixel of the box: float32 (height, width), 1 on the mouth.
 
-        Where `mouth_px` comes close to an edge of the box, that soft edge gets narrower (or hard) instead of reaching
-        the mouth; a mouth above the invented half moves the upper fade up.
+        Where `mouth_px` reaches into a soft edge or above the invented half, the region grows there, softly again.
         """
         left, top, right, bottom = box_px
-        width, height = right - left, bottom - top
-        sides = self.side_ratio * width
-        soft = np.array([sides, FIRST_INVENTED * height, sides, self.bottom_ratio * height])
+        across: Doubles = np.arange(right - left, dtype=np.float64) + 0.5  # pixel centres
+        down: Doubles = np.arange(bottom - top, dtype=np.float64) + 0.5
+        first_full_row = FIRST_INVENTED * len(down)
+        fade = _smooth_step(down, first_full_row - self.fade * len(down), first_full_row)
+        jaw = 1 - _smooth_step(self._levels(across, down), 1 - self.rim, 1)
+        weight = jaw * fade[:, None]  # (H, W)
         if mouth_px is not None:
-            mouth_left, mouth_top, mouth_right, mouth_bottom = mouth_px
-            inset = (mouth_left - left, mouth_top - top, right - mouth_right, bottom - mouth_bottom)
-            soft = np.clip(np.minimum(soft, inset), 0, None)
-        fade = min(self.top_ratio * height, soft[1])
-        columns = np.minimum(_ramp(width, soft[0]), _ramp(width, soft[2])[::-1])
-        rows = np.minimum(_ramp(height, fade, outside=soft[1] - fade), _ramp(height, soft[3])[::-1])
-        return np.outer(rows, columns).astype(np.float32)
+            soft = self.rim / 2 * len(across)  # pixels
+            columns = _near(across, mouth_px[0] - left, mouth_px[2] - left, soft)
+            rows = _near(down, mouth_px[1] - top, mouth_px[3] - top, soft)
+            weight = np.maximum(weight, np.outer(rows, columns))
+        return weight.astype(np.float32)
+
+    def _levels(self, across: Doubles, down: Doubles) -> Doubles:
+        """Level of each pixel from the centres of the box's columns (W,) and rows (H,): float64 (H, W)."""
+        sideways = np.abs(2 * across / len(across) - 1)
+        downwards = np.maximum(0, (down / len(down) - FIRST_INVENTED) / (1 - FIRST_INVENTED))
+        powers = sideways[None, :] ** self.roundness + downwards[:, None] ** self.roundness
+        levels: Doubles = powers ** (1 / self.roundness)
+        return levels
 
     def paste(self, frame: Picture, face: Floats, box_px: Box, mouth_px: Box | None = None) -> None:
         """Write the generated face into `frame`.
@@ -86,11 +98,14 @@ class FeatheredPaste:
         region[:] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
 
-def _ramp(length: int, soft: float, outside: float = 0.0) -> npt.NDArray[np.float64]:
-    """Smooth step over pixel centres: 0 up to `outside`, 1 from `outside + soft` on; a hard step if soft is 0."""
-    centres = np.arange(length) + 0.5
-    if soft <= 0:
-        return (centres >= outside).astype(np.float64)
-    t = np.clip((centres - outside) / soft, 0, 1)
-    smooth_step: npt.NDArray[np.float64] = t * t * (3 - 2 * t)
-    return smooth_step
+def _smooth_step(values: Doubles, low: float, high: float) -> Doubles:
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    step: Doubles = t * t * (3 - 2 * t)
+    return step
+
+
+def _near(values: Doubles, low: float, high: float, soft: float) -> Doubles:
+    """1 between `low` and `high`, falling smoothly to 0 at a distance of `soft`."""
+    distance: Doubles = np.maximum(0, np.maximum(low - values, values - high))
+    return 1 - _smooth_step(distance, 0, soft)

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 from golden import weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tests run beside each other; threads of one that wait for a core slow all of them."""
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from visema_kit.checkpoints import WAV2LIP  # noqa: E402
+from visema_kit.checkpoints_store import CheckpointFolder, file_sha256  # noqa: E402
 from visema_kit.errors import AudioTooShort, CheckpointMissing, LicenseNotAccepted  # noqa: E402  skipped without torch
 from visema_media.track import FaceTrack  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402
 from visema_wav2lip.engines.neural_session import FramesWithoutFace  # noqa: E402
 from visema_wav2lip.engines.protocol import LipSyncSettings  # noqa: E402
+from visema_wav2lip.mouth import mouth_bounds  # noqa: E402
 
 pytestmark = pytest.mark.neural
 RATE = Fraction(25)
@@ -157,6 +160,22 @@ def test_a_segment_without_any_face_comes_back_as_it_is(engine, speech):
     assert all(result is frame for result, frame in zip(results, frames, strict=True))
 
 
+def test_lips_are_found_in_the_track_where_it_has_them():
+    track = moving_face(2)
+    points = track.points_px.copy()
+    points[1, 0] = np.nan
+    assert mouth_bounds(FaceTrack(track.landmark_ids, points, track.boxes_px)) == [(85, 115, 145, 155), None]
+    without_lips = FaceTrack(np.array([1, 2, 3, 4], np.int32), track.points_px, track.boxes_px)
+    assert mouth_bounds(without_lips) == [None, None]
+
+
+def test_a_track_without_lips_serves_too(engine, speech):
+    track = moving_face(1)
+    boxes_only = FaceTrack(np.zeros(0, np.int32), np.zeros((1, 0, 2), np.float32), track.boxes_px)
+    frame = pictures(1)[0]
+    assert (begin(engine, speech, 1).apply([frame], boxes_only, 0)[0] != frame).any()
+
+
 def test_an_empty_segment_is_empty(engine, speech):
     assert begin(engine, speech, 2).apply([], moving_face(0), 1) == []
 
@@ -251,3 +270,16 @@ def test_weights_do_not_load_before_their_licence_is_accepted(tmp_path):
 def test_missing_weights_are_named(tmp_path, set_folder):
     with pytest.raises(CheckpointMissing):
         neural.load_neural_engine(Settings(tmp_path if set_folder else None, {"wav2lip-noncommercial"}))
+
+
+def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generator, tmp_path):
+    published = tmp_path / "wav2lip_gan.pth"
+    state = {f"module.{name}": tensor for name, tensor in generator.state_dict().items()}
+    torch.save({"state_dict": state, "global_step": 1}, published)
+    folder = CheckpointFolder(tmp_path / "weights")
+    folder.path.mkdir()
+    folder.import_file(published, WAV2LIP.files[0], vouched_sha256=file_sha256(published))
+    engine = neural.load_neural_engine(Settings(folder.path, {"wav2lip-noncommercial"}))
+    assert engine.describe().weights_sha256 == folder.record()["wav2lip/generator"].sha256
+    result = engine.open(pictures(1)[0], moving_face(1), np.zeros(16000, np.float32), RATE, 1, LipSyncSettings())
+    assert result.apply(pictures(1), moving_face(1), 0)[0].shape == (HEIGHT, WIDTH, 3)

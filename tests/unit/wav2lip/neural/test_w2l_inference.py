@@ -84,17 +84,18 @@ def test_bfloat16_encoders_would_not_be_good_enough(generator, windows, crops, e
     assert psnr_db(run(fast, windows, crops), expected) < ENOUGH_DB
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the converter traces
 def test_openvino_equals_the_goldens(generator, windows, crops, expected):
     pytest.importorskip("openvino")
     from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator
 
-    exact = OpenVinoGenerator(generator, inference.FLOAT32, batch_size=4)
+    exact = OpenVinoGenerator(generator, inference.FLOAT32, batch_size=4, threads=1)
     np.testing.assert_allclose(run(exact, windows, crops), expected, atol=2e-4)
     repeated = np.repeat(crops[:1], 3, axis=0)
     separate = np.concatenate([run(exact, windows[i : i + 1], crops[:1]) for i in range(3)])
     np.testing.assert_allclose(run(exact, windows[:3], repeated), separate, atol=1e-5)
     if inference.best_precision(CPU) is inference.BFLOAT16:
-        fast = OpenVinoGenerator(generator, inference.BFLOAT16, batch_size=8)
+        fast = OpenVinoGenerator(generator, inference.BFLOAT16, batch_size=8, threads=1)
         assert psnr_db(run(fast, windows, crops), expected) >= ENOUGH_DB
 
 

@@ -94,7 +94,9 @@ def test_the_feather_never_weakens_the_mouth_wherever_it_is_in_the_box(box, mout
 
 def test_the_invented_half_counts_fully_and_the_edges_not_at_all():
     weight = compositing.FeatheredPaste().weights((0, 0, 200, 200))
-    assert (weight[100:188, 16:184] == 1).all()
+    assert (weight[100:150, 25:175] == 1).all()
+    assert (weight[100:180, 70:130] == 1).all()  # down to the chin
+    assert max(weight[-20:, :20].max(), weight[-20:, -20:].max()) == 0  # background and collar beside the jaw
     assert weight[:60].max() == 0  # eyes and forehead keep the frame's own pixels
     assert max(weight[:, 0].max(), weight[:, -1].max(), weight[-1].max()) < 0.02
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from visema_kit.errors import LicenseNotAccepted
+from visema_kit.checkpoints import WAV2LIP, check_license
+from visema_kit.checkpoints_store import CheckpointFolder
 from visema_media.track import FaceTrack
 
-from visema_wav2lip.engines.neural_checkpoint import load_generator
 from visema_wav2lip.engines.neural_generator import (
     CPU_BATCH,
+    FLOAT16,
     GPU_BATCH,
     PRECISIONS,
     FaceGenerator,
@@ -28,8 +29,7 @@ from visema_wav2lip.mel import gate_silence, log_mel
 from visema_wav2lip.model.wav2lip import Wav2Lip
 
 VERSION = "1"  # of this engine's code and constants; raise it when pixels change
-LICENSE = "wav2lip-noncommercial"  # what VISEMA_ACCEPT_LICENSES must name before the weights load
-MODEL_LICENSE = f"LicenseRef-{LICENSE}"
+WEIGHTS = "wav2lip/generator"  # in the checkpoint folder
 
 PrecisionName = Literal["auto", "float32", "float16", "bfloat16"]
 Backend = Literal["auto", "torch", "openvino"]
@@ -42,7 +42,7 @@ class NeuralOptions:
     Attributes:
         device: `auto` takes the first GPU, else the CPU; or any name that torch knows.
         precision: `auto` takes the fastest that the device computes in hardware.
-        backend: `auto` takes OpenVINO on a CPU where the extra is installed, else torch.
+        backend: `auto` takes OpenVINO where the extra is installed, else torch; torch serves GPUs and float16.
         batch_size: Most frames at a time; 0 takes the device's default.
         silence_gate_db: Sound this far below the speech is taken as silence; None leaves the audio as it is.
     """
@@ -71,7 +71,7 @@ class NeuralEngine:
         return EngineDescription(
             name="wav2lip",
             version=f"{VERSION} {self._generator.description}{gate}",
-            model_license=MODEL_LICENSE,
+            model_license=WAV2LIP.license_name,
             weights_sha256=self._weights_sha256,
             device=device_name(self._device),
             capabilities=("foreign-video", "any-size"),
@@ -137,20 +137,17 @@ def load_neural_engine(settings: NeuralSettings) -> LipSyncEngine:
     Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are
         absent or wrong.
     """
-    if LICENSE not in settings.accepted_licenses():
-        raise LicenseNotAccepted(
-            "The Wav2Lip weights are for non-commercial use only (they were trained on the LRS2 data set). "
-            f"Set VISEMA_ACCEPT_LICENSES={LICENSE} to accept that.",
-            metadata={"license": LICENSE},
-        )
-    network, weights_sha256 = load_generator(settings.checkpoint_dir)
+    check_license(WAV2LIP, settings.accepted_licenses())
+    state, source = CheckpointFolder.at(settings.checkpoint_dir).load(WEIGHTS)
+    network = Wav2Lip()
+    network.load_state_dict(state, strict=True)
     options = NeuralOptions(
         device=settings.device,
         precision=settings.precision,
         backend=settings.lipsync_backend,
         silence_gate_db=settings.silence_gate_db,
     )
-    return build_engine(network, weights_sha256, options)
+    return build_engine(network, source.sha256, options)
 
 
 def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) -> NeuralEngine:
@@ -184,7 +181,8 @@ def batch_size(options: NeuralOptions, device: torch.device) -> int:
 def _make_generator(network: Wav2Lip, device: torch.device, options: NeuralOptions) -> FaceGenerator:
     precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
     installed = importlib.util.find_spec("openvino") is not None
-    if device.type == "cpu" and (options.backend == "openvino" or (options.backend == "auto" and installed)):
+    supported = device.type == "cpu" and precision is not FLOAT16
+    if supported and (options.backend == "openvino" or (options.backend == "auto" and installed)):
         from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
 
         return OpenVinoGenerator(network, precision, batch_size(options, device), threads=torch.get_num_threads())

@@ -24,7 +24,7 @@ from visema_wav2lip.model.wav2lip import Wav2Lip
 Floats = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
 
-HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 class OpenVinoGenerator:

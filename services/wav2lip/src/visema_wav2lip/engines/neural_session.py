@@ -97,8 +97,7 @@ class NeuralSession:
         batches = self._generator.batches(windows, crops, self._mouth_strength)
         for i, face in zip(shown, self._until_cancelled(batches), strict=True):
             results[i] = frames[i].copy()
-            mouth = None if mouths is None else tuple(mouths[i].tolist())
-            self._paste.paste(results[i], face, tuple(boxes[i].tolist()), mouth)
+            self._paste.paste(results[i], face, tuple(boxes[i].tolist()), mouths[i])
         return results
 
     def _until_cancelled(self, batches: Iterator[Floats]) -> Iterator[Floats]:

@@ -90,7 +90,7 @@ class Interior:
         colour = self._add_upper_teeth(colour, at, depth_shift)
         # Contact: whatever lies right behind a lip is in its shade.
         near = np.minimum(at.y - at.upper, 1.5 * (at.lower - at.y))
-        colour = colour * (0.74 + 0.26 * smooth_step(near / np.minimum(_CONTACT, 0.3 * gap)))[..., None]
+        colour = colour * (0.80 + 0.20 * smooth_step(near / np.minimum(_CONTACT, 0.3 * gap)))[..., None]
         return self._add_rims(np.asarray(colour, np.float32), at, gap, outward)
 
     def _side_of(self, source_x: Floats) -> Floats:
@@ -136,7 +136,7 @@ class Interior:
         """Texture in skull coordinates; across, it follows the narrowing of the lips half-way."""
         x = np.float32(0.5) * (at.x + at.source_x) + np.float32(_TEETH_DEPTH * depth_shift[0])
         texture, alpha = self.teeth.sample(x, at.y + np.float32(_TEETH_DEPTH * depth_shift[1]))
-        least = 0.70 if self.teeth.own else 0.56
+        least = 0.85 if self.teeth.own else 0.60
         shadow = np.minimum(_LIP_SHADOW, 0.5 * (at.lower - at.upper) + 0.005)  # little shade fits in a small opening
         shade = least + (1 - least) * smooth_step((at.y - at.upper + 0.01) / shadow)
         return np.asarray(colour + (texture * shade[..., None] - colour) * alpha, np.float32)

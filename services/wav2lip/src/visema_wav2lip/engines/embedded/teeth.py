@@ -26,6 +26,7 @@ _LATERAL_STEP = 0.010  # lateral incisors are shorter
 _EMBRASURE = 0.015  # notch between two edges
 _SIDE_FADE = (0.29, 0.43)  # W from the middle, where the row turns out of sight
 _BRIGHT_TEETH = 0.60  # of the skin's luminance; darker openings show no teeth worth keeping
+_SURE = 0.6  # share of a texture sample that is tooth
 _PARTED_FOR_TEETH = 0.075  # W
 
 
@@ -67,16 +68,21 @@ def make_teeth(
     seen = _own_teeth(patch.astype(np.float32), x, y, contours, opening, palette, 1 / axes.width_px)
     if seen is None:
         return TeethTexture(_pack(colour, alpha), own=False)
-    # Behind the photo's upper lip nothing was seen: drawn teeth continue the row there, in the own teeth's colour.
-    own_colour = np.asarray(np.median(patch[seen > 0.6], axis=0), np.float32)  # noqa: PLR2004 - surely teeth
-    colour = colour * (own_colour / np.maximum(palette.tooth, 1))
-    upper = np.interp(x, contours.x, contours.upper_inner)[None]
-    hidden = smooth_step((upper + 0.02 - y[:, None]) / 0.03) * alpha
-    own = seen[..., None]
-    return TeethTexture(
-        _pack(np.clip(colour * (1 - own) + patch * own, 0, 255), np.maximum(seen, hidden)),
-        own=True,
-    )
+    return TeethTexture(_pack(*_continued_up(patch.astype(np.float32), seen)), own=True)
+
+
+def _continued_up(patch: Floats, seen: npt.NDArray[np.float64]) -> tuple[Floats, npt.NDArray[np.float64]]:
+    """Colour and alpha of teeth that go on behind the photo's upper lip: each column repeats its highest sure pixel."""
+    sure = seen > _SURE
+    columns = sure.any(axis=0)
+    rows = np.arange(len(seen))[:, None]
+    top = np.where(columns, sure.argmax(axis=0) + 2, len(seen))  # past the lip's shade
+    clamped = patch[np.maximum(rows, np.minimum(top, len(seen) - 1)), np.arange(seen.shape[1])]
+    joined = np.asarray(cv2.GaussianBlur(clamped, (0, 0), 1.5), np.float32)  # joins columns of unequal height
+    share = np.where(rows < top, 1.0, 0.0)[..., None]
+    hidden = np.where((rows <= top + 1) & columns, seen.max(axis=0), 0.0)
+    alpha = np.asarray(cv2.GaussianBlur(np.maximum(seen, hidden), (0, 0), 1.0), np.float64)
+    return patch + (joined - patch) * share.astype(np.float32), alpha
 
 
 def _pack(colour: npt.NDArray[np.floating], alpha: npt.NDArray[np.floating]) -> Floats:

@@ -35,7 +35,8 @@ async def test_a_job_of_a_prepared_avatar_finds_every_frame_of_stage_one(client:
     avatar = await create(client, display_name="Ada")
     assert avatar.state == avatars_pb2.AVATAR_STATE_PREPARING
     assert avatar.face.yaw_degrees == 3
-    assert (await prepared(client, avatar.avatar_id)).state == READY
+    ready = await prepared(client, avatar.avatar_id)
+    assert (ready.state, ready.progress.frames_done) == (READY, 250)
     assert len(stages.portrait.computed) == 10, "the whole loop of 10 s is prepared"
     spec = jobs_pb2.JobSpec(avatar_id=avatar.avatar_id, audio=await client.audio(12))
     ended = await client.wait((await client.create(spec)).job_id)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
+import pytest
+from dbos import DBOS
 from harness import Client, keys_below, orchestrator_here
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2, media_pb2
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_orchestrator.store.database import Database, now_us
 from visema_orchestrator.sweep import Sweeper
+from visema_orchestrator.workflow import Workflows
 
 DAY_US = 86_400_000_000
 
@@ -17,7 +21,8 @@ DAY_US = 86_400_000_000
 async def swept(variables: dict[str, str], objects: ObjectStore, days: float) -> None:
     """Sweep as if so many days had passed."""
     database = Database(variables["VISEMA_DATABASE_URL"])
-    sweeper = Sweeper(database, objects, interval_s=1, media_lifetime_s=7 * 86_400, loop_lifetime_s=7 * 86_400)
+    week_s = 7 * 86_400
+    sweeper = Sweeper(database, objects, 1, week_s, week_s, forget_workflows=Workflows.forget_ended)
     await sweeper.sweep(now_us() + round(days * DAY_US))
     database.close()
 
@@ -33,6 +38,7 @@ async def test_results_uploads_and_loops_go_after_a_week_without_use(
         loop = next(iter(stages.portrait.computed)).rpartition("/")[0] + "/"
         assert ended.expire_time.ToMicroseconds() - ended.end_time.ToMicroseconds() == 7 * DAY_US
 
+        assert await DBOS.get_workflow_status_async(ended.job_id) is not None
         await swept(variables, object_store, days=6.9)
         assert await object_store.stat(ended.result.video.key) is not None
         assert await object_store.stat(spec.portrait.key) is not None
@@ -44,7 +50,10 @@ async def test_results_uploads_and_loops_go_after_a_week_without_use(
         assert await object_store.stat(spec.audio.key) is None
         assert not keys_below(store_config, loop)
         assert not (await client.jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs
-        assert upload.upload_id
+        request = media_pb2.CompleteUploadRequest(upload_id=upload.upload_id)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.media.CompleteUpload(request)
+        assert await DBOS.get_workflow_status_async(ended.job_id) is None
         await client.close()
 
 

@@ -91,6 +91,7 @@ class Orchestrator:
             interval_s=settings.sweep_interval_s,
             media_lifetime_s=settings.media_lifetime_s,
             loop_lifetime_s=settings.loop_lifetime_s,
+            forget_workflows=self._workflows.forget_ended,
         )
         intake = Intake(
             database=self._database,
@@ -156,6 +157,8 @@ class Orchestrator:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self._workflows.close()
+        with suppress(StoreUnavailable):
+            await self._caretaker.stop()
         self._checks.close()
         for channel in vars(self._channels).values():
             if channel is not None:

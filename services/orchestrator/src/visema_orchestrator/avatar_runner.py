@@ -17,8 +17,9 @@ from visema_kit.status import error_to_proto
 
 from visema_orchestrator import spec as wishes
 from visema_orchestrator.pipeline import Pipeline, PipelineRequest
+from visema_orchestrator.progress import AvatarProgress
 from visema_orchestrator.store import avatars, media
-from visema_orchestrator.work import Cancelled
+from visema_orchestrator.work import Cancelled, run_beside
 
 if TYPE_CHECKING:
     from visema_kit.objects import ObjectStore
@@ -50,7 +51,7 @@ class AvatarRunner:
         tenant, avatar = owned
         try:
             with self.work.active(avatar_id):
-                loop_prefix = await self.work.run(avatar_id, self._render(tenant, avatar))
+                loop_prefix, frames = await self.work.run(avatar_id, self._render(tenant, avatar))
         except Cancelled:
             return  # the avatar was deleted
         except VisemaError as error:
@@ -63,14 +64,30 @@ class AvatarRunner:
 
             await self.database.write(avatars.change, avatar_id, fail)
             return
-        if await self.database.write(avatars.change, avatar_id, _make_ready, loop_prefix) is None:
+
+        def make_ready(stored: avatars_pb2.Avatar) -> None:
+            stored.state = avatars_pb2.AVATAR_STATE_READY
+            stored.progress.frames_done = stored.progress.frames_total = frames
+            stored.ClearField("error")
+
+        if await self.database.write(avatars.change, avatar_id, make_ready, loop_prefix) is None and loop_prefix:
             await self.objects.delete_prefix(loop_prefix)  # deleted meanwhile
         await self.objects.delete_prefix(job_prefix(tenant, avatar_id))
 
-    async def _render(self, tenant: str, avatar: avatars_pb2.Avatar) -> str:
-        """Run stage 1 over one loop. Returns: the prefix of the loop's objects; empty when stage 1 keeps none."""
+    async def _render(self, tenant: str, avatar: avatars_pb2.Avatar) -> tuple[str, int]:
+        """Run stage 1 over one loop. Returns: the prefix of its objects, empty when stage 1 keeps none; its frames."""
+        frame_count = round(self.settings.loop_s * wishes.to_fraction(wishes.with_defaults(avatar.spec).frame_rate))
+        loop_prefix, loop_frame_count = await self._animate(tenant, avatar, frame_count)
+        if loop_frame_count > frame_count:  # stage 1 is set to longer loops; what exists by now is found again
+            frame_count = loop_frame_count
+            loop_prefix, _ = await self._animate(tenant, avatar, frame_count)
+        if loop_prefix:
+            await self.database.write(media.touch, tenant, media.LOOP, loop_prefix)
+        return loop_prefix, frame_count
+
+    async def _animate(self, tenant: str, avatar: avatars_pb2.Avatar, frame_count: int) -> tuple[str, int]:
+        """Run stage 1. Returns: the prefix of its objects, and the length of its loop in frames."""
         look = wishes.with_defaults(avatar.spec)
-        frame_count = round(self.settings.loop_s * wishes.to_fraction(look.frame_rate))
         context = common_pb2.WorkContext(tenant=tenant, work_id=avatar.avatar_id)
         request = PipelineRequest(
             animate=wishes.animate_request(look, context, frame_count),
@@ -83,6 +100,7 @@ class AvatarRunner:
             max_in_flight=self.settings.max_in_flight,
         )
         now_s = time.monotonic()
+        progress = AvatarProgress(self.database, avatar.avatar_id)
         prefixes: list[str] = []
 
         def remember(segment: common_pb2.Segment) -> None:
@@ -95,16 +113,8 @@ class AvatarRunner:
             self.settings.retry_policy,
             job_start_s=now_s,
             deadline_s=now_s + self.settings.job_timeout_s,
-            on_progress=lambda *_: None,
+            on_progress=progress.update,
             on_animated=remember,
         )
-        await pipeline.animate_only()
-        if not prefixes:
-            return ""
-        await self.database.write(media.touch, tenant, media.LOOP, prefixes[0])
-        return prefixes[0]
-
-
-def _make_ready(avatar: avatars_pb2.Avatar) -> None:
-    avatar.state = avatars_pb2.AVATAR_STATE_READY
-    avatar.ClearField("error")
+        await run_beside(pipeline.animate_only(), progress.run())
+        return (prefixes[0] if prefixes else ""), pipeline.loop_frame_count

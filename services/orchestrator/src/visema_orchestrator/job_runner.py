@@ -10,9 +10,9 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from visema.common.v1 import common_pb2
@@ -38,7 +38,7 @@ from visema_orchestrator.stages import Stages
 from visema_orchestrator.store import avatars, jobs
 from visema_orchestrator.store.database import Database, now_us
 from visema_orchestrator.store.jobs import timestamp
-from visema_orchestrator.work import Cancelled, RunningWork
+from visema_orchestrator.work import Cancelled, RunningWork, run_beside
 
 SUCCEEDED, FAILED = jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED
 STORE_PATIENCE = RetryPolicy(patience_s=3600.0)  # an outcome that exists must be written
@@ -166,7 +166,9 @@ class JobRunner:
         elif not await self._patiently(lambda: self.database.read(jobs.has_ended, job_id)):
             return  # another process works on it by now, and needs its temporary objects
         try:
-            await self._patiently(lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)))
+            await self._patiently(
+                lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)), self.settings.retry_policy
+            )
         except VisemaError:
             log.warning("temporary_objects_left", job_id=job_id, exc_info=True)  # the store's 1-day rule takes them
 
@@ -260,7 +262,7 @@ class JobRunner:
             on_animated=lambda segment: writer.uses_loop(segment.object.key),
         )
         try:
-            encoded = await _first_to_end(pipeline.run(), writer.run())
+            encoded = await run_beside(pipeline.run(), writer.run())
         except VisemaError as error:
             log.warning("job_failed", job_id=run.job.job_id, reason=error.reason, message=error.message)
             report = _report(run, prepared, pipeline, video_s=0.0)
@@ -268,14 +270,14 @@ class JobRunner:
         report = _report(run, prepared, pipeline, video_s=encoded.video_duration.ToMicroseconds() / 1e6)
         return _ended(jobs_pb2.Job(state=SUCCEEDED, result=make_result(encoded), report=report))
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, work: Callable[[], Awaitable[T]], policy: RetryPolicy = STORE_PATIENCE) -> T:
         """Repeat while database or object store do not answer."""
         result: list[T] = []
 
         async def attempt() -> None:
             result.append(await work())
 
-        await StageAttempts(STORE_PATIENCE).run(attempt, lambda: len(result))
+        await StageAttempts(policy).run(attempt, lambda: len(result))
         return result[0]
 
     def _measure(self, job: jobs_pb2.Job) -> None:
@@ -297,20 +299,6 @@ class JobRunner:
             prepared=job.report.prepared,
             degraded=job.report.degraded,
         )
-
-
-async def _first_to_end(work: Coroutine[Any, Any, T], companion: Coroutine[Any, Any, None]) -> T:
-    """The result of `work`; `companion` runs beside it, and only its failure ends it early."""
-    tasks = (asyncio.create_task(work), asyncio.create_task(companion))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[1].done():
-            tasks[1].result()
-        return await tasks[0]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 def _report(run: _Run, prepared: Prepared, pipeline: Pipeline, video_s: float) -> jobs_pb2.JobReport:

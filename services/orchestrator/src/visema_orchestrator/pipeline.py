@@ -98,7 +98,7 @@ class Pipeline:
         self.synced = SegmentLog(WAV2LIP, frame_count)
         self.times = {name: StageTimes(name, job_start_s) for name in (LIVEPORTRAIT, WAV2LIP, ENCODER)}
         self.result: encoding_pb2.EncodeResult | None = None
-        self.face: portrait_pb2.Face | None = None
+        self.loop_frame_count = 0  # frames after which stage 1 repeats itself
         self._engines_known = asyncio.Event()
 
     async def run(self) -> encoding_pb2.EncodeResult:
@@ -144,7 +144,7 @@ class Pipeline:
             async for reply in stream:
                 match reply.WhichOneof("event"):
                     case "accepted":
-                        self.face = reply.accepted.face
+                        self.loop_frame_count = reply.accepted.loop_frame_count
                         self._accepted(times, reply.accepted.engine)
                     case "segment":
                         await log.append(reply.segment)

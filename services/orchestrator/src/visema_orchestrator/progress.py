@@ -1,15 +1,16 @@
-"""Writes a running job's progress to its events, at most a few times a second."""
+"""Writes the progress of running jobs and avatars, at most a few times a second."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
-from visema.orchestrator.v1 import jobs_pb2
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.errors import StoreUnavailable
 
 from visema_orchestrator.hub import EventHub
 from visema_orchestrator.report import set_progress
-from visema_orchestrator.store import jobs, media
+from visema_orchestrator.store import avatars, jobs, media
 from visema_orchestrator.store.database import Database
 
 WRITE_INTERVAL_S = 0.2
@@ -69,3 +70,30 @@ class ProgressWriter:
     def apply(self, job: jobs_pb2.Job) -> None:
         """Write the progress into a job."""
         set_progress(job, self._frames)
+
+
+class AvatarProgress:
+    """Writes how far an avatar's preparation is, at most a few times a second."""
+
+    def __init__(self, database: Database, avatar_id: str) -> None:
+        self._database = database
+        self._avatar_id = avatar_id
+        self._frames = (0, 0)
+        self._changed = asyncio.Event()
+
+    def update(self, _stage: str, frames_done: int, frames_total: int) -> None:
+        """Stage 1 has come further."""
+        self._frames = (frames_done, frames_total)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            with suppress(StoreUnavailable):  # the next change is written again
+                await self._database.write(avatars.change, self._avatar_id, self._apply)
+            await asyncio.sleep(WRITE_INTERVAL_S)
+
+    def _apply(self, avatar: avatars_pb2.Avatar) -> None:
+        avatar.progress.frames_done, avatar.progress.frames_total = self._frames

@@ -35,6 +35,12 @@ class OrchestratorSettings(ServiceSettings):
     tokens_file: Path | None = Field(
         default=None, description="JSON file with tokens and their tenants; without it everybody is one tenant."
     )
+    grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="Seconds that calls get to finish after SIGTERM; jobs go on after the restart, watchers come back.",
+    )
     job_slots: int = Field(default=2, ge=1, le=256, description="Jobs that this process runs at once.")
     queue_limit: int = Field(default=64, ge=0, le=100_000, description="Jobs that may wait, over all processes.")
     job_timeout_s: float = Field(default=900.0, gt=0, description="Longest time that a job may run.")
@@ -48,7 +54,7 @@ class OrchestratorSettings(ServiceSettings):
     audio_min_s: float = Field(default=0.2, gt=0, description="Shortest audio.")
     audio_max_s: float = Field(default=60.0, gt=0, description="Longest audio.")
     loop_s: int = Field(
-        default=10, ge=1, le=120, description="Length of an avatar's prepared animation; as in stage 1."
+        default=10, ge=1, le=120, description="Seconds of animation that are prepared for an avatar at least."
     )
     result_lifetime_s: float = Field(default=7 * DAY_S, gt=0, description="Time after which results are deleted.")
     media_lifetime_s: float = Field(default=7 * DAY_S, gt=0, description="Time after which unused uploads are deleted.")

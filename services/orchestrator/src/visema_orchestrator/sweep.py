@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from visema_kit.errors import JobNotFound, VisemaError
 from visema_kit.keys import key_prefix
@@ -14,6 +16,7 @@ from visema_orchestrator.store import avatars, jobs, media
 from visema_orchestrator.store.database import Database, now_us
 
 BATCH = 100
+WORKFLOW_LIFETIME_S = 3600.0  # for a look into the tables of DBOS after a fault
 
 log = get_logger(__name__)
 
@@ -27,6 +30,7 @@ class Sweeper:
     interval_s: float
     media_lifetime_s: float
     loop_lifetime_s: float
+    forget_workflows: Callable[[datetime], Awaitable[None]]
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -44,6 +48,7 @@ class Sweeper:
         for upload in await self.database.read(media.expired_uploads, at_us, BATCH):
             await self.objects.delete(upload.key)
             await self.database.write(media.delete_upload, upload.upload_id)
+        await self.forget_workflows(datetime.fromtimestamp(at_us / 1e6 - WORKFLOW_LIFETIME_S, UTC))
         await self._unused(media.MEDIA, at_us - round(self.media_lifetime_s * 1e6))
         await self._unused(media.LOOP, at_us - round(self.loop_lifetime_s * 1e6))
 

@@ -60,3 +60,17 @@ class RunningWork:
         task = self._tasks.get(work_id)
         if task is not None:
             task.cancel()
+
+
+async def run_beside(work: Coroutine[Any, Any, T], companion: Coroutine[Any, Any, None]) -> T:
+    """The result of `work`; `companion` runs beside it, and only its failure ends it early."""
+    tasks = (asyncio.create_task(work), asyncio.create_task(companion))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[1].done():
+            tasks[1].result()
+        return await tasks[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from visema_orchestrator.store.database import open_engine
 
 WORKFLOW_VERSION = "1"  # raise it when the steps of a workflow change: other versions' workflows are not resumed
 MOST_RECOVERIES = 20  # a job that takes its process down each time is given up
+FORGET_AT_ONCE = 500
 PUBLISH_GRACE_S = 3.0
 THREADS = 8
 GONE = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
@@ -127,6 +129,19 @@ class Workflows:
         """State of a workflow as DBOS names it; None when it was never started."""
         status = await DBOS.get_workflow_status_async(workflow_id)
         return None if status is None else status.status
+
+    @staticmethod
+    async def forget_ended(before: datetime) -> None:
+        """Delete DBOS' records of workflows that ended before some time: our own tables tell how jobs ended."""
+        ended = await DBOS.list_workflows_async(
+            status=sorted(GONE),
+            completed_before=before.isoformat(),
+            limit=FORGET_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        )
+        if ended:
+            await DBOS.delete_workflows_async([workflow.workflow_id for workflow in ended])
 
     async def close(self) -> None:
         """Stop at once what computes, let what publishes come to its end, and stop DBOS.

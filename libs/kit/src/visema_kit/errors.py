@@ -269,10 +269,14 @@ class InternalError(VisemaError):
 
 
 def error_classes(root: type[VisemaError] = VisemaError) -> Iterator[type[VisemaError]]:
-    """All classes below `root`, parents before children; the root itself is left out."""
+    """All classes of this module below `root`, parents before children; the root itself is left out.
+
+    Only these travel between processes; a client may derive some that never do.
+    """
     for child in root.__subclasses__():
-        yield child
-        yield from error_classes(child)
+        if child.__module__ == __name__:
+            yield child
+            yield from error_classes(child)
 
 
 def error_class(reason: str) -> type[VisemaError] | None:

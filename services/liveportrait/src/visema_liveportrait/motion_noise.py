@@ -12,8 +12,8 @@ FloatArray = npt.NDArray[np.float64]
 SPECTRAL_SLOPE = 2.6  # fall-off of head sway above its corner frequency
 ENDLESS_TONE_COUNT = 40
 ENDLESS_LOWEST_HZ = 0.04  # one sway in 25 s
-NORMALISING_SPAN_S = 300.0  # an endless curve is scaled by its peak over this span
-NORMALISING_RATE_HZ = 10.0
+NORMALISING_SPAN_S = 120.0  # an endless curve is scaled by its peak over this span
+NORMALISING_RATE_HZ = 5.0  # above twice the highest content
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ class Sway:
 
 
 # Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(4.6, 0.26, 0.8)
-PITCH = Sway(2.9, 0.24, 0.8)
+YAW = Sway(4.0, 0.26, 0.8)
+PITCH = Sway(2.7, 0.24, 0.8)
 ROLL = Sway(2.0, 0.22, 0.7)
 SHIFT_X = Sway(0.006, 0.20, 0.6)
 SHIFT_Y = Sway(0.006, 0.20, 0.6)
@@ -49,7 +49,9 @@ BROW_PER_BLINK = -0.008
 EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
 BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
 BREATH_WANDER = 0.35
-REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 20.0
+REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 10.0
+DRAWS = 24  # of a head motion, until one begins lively
+LIVELY_S, LIVELY_SHARE = 4.8, 0.55
 SHORTEST_NATURAL_LOOP_S, SLOWEST_LOOP_S = 4.0, 60.0
 
 
@@ -91,11 +93,14 @@ class MotionPlanner:
         self.loop_frames = loop_frames
         self._loop_s = None if loop_frames is None else float(loop_frames / frame_rate)
         generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([settings.seed, NOISE_STREAM])))
-        self._noises = [draw_noise(generator, sway.corner_hz, sway.highest_hz, self._loop_s) for sway in SWAYS]
-        self._start_s = _calmest_start(self._noises[:3], self._loop_s)
+        for _ in range(DRAWS):
+            self._noises = [draw_noise(generator, sway.corner_hz, sway.highest_hz, self._loop_s) for sway in SWAYS]
+            self._start_s = _calmest_start(self._noises[:3], self._loop_s)
+            self._rest, self._scales = self._bound_sways()
+            if self._begins_lively():
+                break
         self._blinks = self._blink_windows()
         self._looks = self._look_windows()
-        self._rest, self._scales = self._bound_sways()
         self._breath_hz, self._breath_wander = self._draw_breath()
 
     def plan(self, first_frame: int, frame_count: int) -> MotionPlan:
@@ -166,6 +171,15 @@ class MotionPlanner:
         rests = [float(noise.at(np.array([self._start_s]))[0]) for noise in self._noises]
         peaks = [float(np.abs(noise.at(grid) - rest).max()) for noise, rest in zip(self._noises, rests, strict=True)]
         return rests, [1.0 / max(peak, 1e-6) for peak in peaks]
+
+    def _begins_lively(self) -> bool:
+        """Whether each turn of the head uses enough of its range in the first seconds; short videos have no others."""
+        grid = np.arange(0.0, LIVELY_S, 1.0 / REST_SEARCH_RATE_HZ) + self._start_s
+        for noise, scale in zip(self._noises[:3], self._scales[:3], strict=True):
+            values = scale * noise.at(grid)
+            if float(np.abs(values - np.median(values)).max()) < LIVELY_SHARE:
+                return False
+        return True
 
     def _draw_breath(self) -> tuple[float, SmoothNoise]:
         """Breaths per second and the slow change of their length."""

@@ -212,7 +212,8 @@ class Pipeline:
         )
         self._count(PORTRAIT_CACHE, hit=self._preparer.holds(key))
         prepared = await clock.compute_on(self.device, self._preparer.prepare, key, engine, analysed)
-        planner = MotionPlanner(request.motion, request.frame_rate, opened.layout.loop_frames or None)
+        loop_frames = opened.layout.loop_frames or None
+        planner = await clock.compute_on(self.device, MotionPlanner, request.motion, request.frame_rate, loop_frames)
         return PieceRenderer(prepared, planner)
 
     async def _begin_segment(

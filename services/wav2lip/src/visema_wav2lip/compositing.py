@@ -91,11 +91,17 @@ class FeatheredPaste:
         size = (right - left, bottom - top)
         # Cubic keeps more of the 96 pixels than linear does when enlarging; area is right when the face is smaller.
         enlarging = min(size) >= FACE_PX
-        face_counts = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if enlarging else cv2.INTER_AREA) * 255
-        weight = self.weights(box_px, mouth_px)[:, :, None]
-        region = frame[top:bottom, left:right]
-        mixed = region + weight * (face_counts - region)
-        region[:] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+        change: Floats = np.asarray(
+            cv2.resize(face, size, interpolation=cv2.INTER_CUBIC if enlarging else cv2.INTER_AREA),
+            np.float32,
+        )
+        weight = self.weights(box_px, mouth_px)
+        first = int(np.argmax(weight.any(axis=1)))  # above, the frame keeps its pixels
+        region, change, weight = frame[top + first : bottom, left:right], change[first:], weight[first:]
+        change *= 255
+        change -= region
+        change *= weight[:, :, None]
+        region[:] = cv2.add(region, change, dtype=cv2.CV_8U)  # rounds, and stays within 0 to 255
 
 
 def _smooth_step(values: Doubles, low: float, high: float) -> Doubles:

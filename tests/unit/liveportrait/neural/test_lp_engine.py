@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from visema_kit.checkpoints import LIVEPORTRAIT
-from visema_kit.checkpoints_store import CheckpointFolder, file_sha256
 from visema_kit.errors import CheckpointMissing, ResourceExhausted
 from visema_liveportrait.engines import neural_motion
 from visema_liveportrait.engines.neural import LivePortraitEngine, load_neural_engine
@@ -24,15 +22,6 @@ from visema_liveportrait.motion_settings import Expression, MotionSettings
 from visema_media.face import FaceLandmarks
 from visema_media.framing import FramedPortrait
 
-MANIFEST_NAMES = {
-    "liveportrait/appearance": "appearance_feature_extractor",
-    "liveportrait/motion": "motion_extractor",
-    "liveportrait/warping": "warping_module",
-    "liveportrait/decoder": "spade_generator",
-    "liveportrait/stitching": "stitching",
-    "liveportrait/lips": "lip",
-    "liveportrait/eyes": "eye",
-}
 pytestmark = pytest.mark.neural
 
 
@@ -44,26 +33,8 @@ class Settings:
 
 
 @pytest.fixture(scope="module")
-def engine(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Synthetic weights written as the official files, imported and loaded like real ones."""
-    published, imported = tmp_path_factory.mktemp("published"), tmp_path_factory.mktemp("imported")
-    folder = CheckpointFolder(imported)
-    for file in LIVEPORTRAIT.files:
-        path = published / Path(file.name).name
-        states = {part: network(MANIFEST_NAMES[part.network]).state_dict() for part in file.parts}
-        if file.parts[0].nesting:
-            content = {
-                part.nesting[0]: {f"module.{name}": value for name, value in state.items()}
-                for part, state in states.items()
-            }
-        else:
-            (content,) = states.values()
-        torch.save(content, path)
-        folder.import_file(path, file, vouched_sha256=file_sha256(path))
-        path.unlink()
-    yield load_neural_engine(Settings(imported))
-    for path in imported.rglob("*.safetensors"):
-        path.unlink()
+def engine(checkpoint_folder: Path) -> LivePortraitEngine:
+    return load_neural_engine(Settings(checkpoint_folder))
 
 
 def synthetic_mesh(centre: tuple[float, float], height: float, *, mouth_gap: float = 0.0) -> np.ndarray:

@@ -6,7 +6,9 @@ Labels are small closed sets: never a job, a tenant or a key.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib import metadata
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import (
@@ -77,6 +79,13 @@ class Metrics:
             ("prepared", "engine"),
             RATIO_BUCKETS,
         )
+        self.job_critical_path = Counter(
+            "visema_job_critical_path_seconds_total",
+            "Seconds of succeeded jobs by what the job waited for; the parts add up to the jobs.",
+            ("part",),
+            registry=self.registry,
+        )
+        self.job_errors = Counter("visema_job_errors_total", "Jobs that failed.", ("reason",), registry=self.registry)
         self.frames = Counter("visema_frames_total", "Frames delivered.", ("stage", "engine"), registry=self.registry)
         self.queue_jobs = Gauge("visema_queue_jobs", "Jobs that wait for a free slot.", registry=self.registry)
         self.running_jobs = Gauge("visema_running_jobs", "Jobs that are being computed.", registry=self.registry)
@@ -130,14 +139,31 @@ class Metrics:
         GCCollector(registry=self.registry)
 
     def observe_job(
-        self, *, duration_s: float, video_s: float, prepared: bool, engine: str, outcome: str = "succeeded"
+        self,
+        *,
+        duration_s: float,
+        video_s: float,
+        prepared: bool,
+        engine: str,
+        outcome: str = "succeeded",
+        reason: str = "",
+        critical_path_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Count an ended job; the ratios only when it has a video."""
+        """Count an ended job; the ratios only when it has a video.
+
+        Args:
+            reason: Of a failed job, see docs/errors.md.
+            critical_path_s: Part of the job to seconds.
+        """
         was_prepared = str(prepared).lower()
         self.job_duration.labels(outcome, was_prepared).observe(duration_s)
         if outcome == "succeeded" and video_s > 0:
             self.job_realtime_factor.labels(was_prepared, engine).observe(duration_s / video_s)
             self.job_target_ratio.labels(was_prepared, engine).observe(duration_s / job_target_s(video_s))
+            for part, seconds in critical_path_s.items():
+                self.job_critical_path.labels(part).inc(seconds)
+        if reason:
+            self.job_errors.labels(reason).inc()
 
     def _histogram(
         self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = DURATION_BUCKETS_S

@@ -23,14 +23,21 @@ from visema_kit.keys import job_key, job_prefix
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore
-from visema_kit.status import error_to_proto
+from visema_kit.status import error_to_proto, from_status
 
 from visema_orchestrator import spec as wishes
 from visema_orchestrator.checks import MediaChecks
 from visema_orchestrator.hub import EventHub
 from visema_orchestrator.pipeline import Pipeline, PipelineRequest
 from visema_orchestrator.progress import JobLost, ProgressWriter
-from visema_orchestrator.report import STAGE_WEIGHTS, engine_label, make_report, make_result, set_progress
+from visema_orchestrator.report import (
+    STAGE_WEIGHTS,
+    critical_path_s,
+    engine_label,
+    make_report,
+    make_result,
+    set_progress,
+)
 from visema_orchestrator.retry import RetryPolicy, StageAttempts
 from visema_orchestrator.settings import OrchestratorSettings
 from visema_orchestrator.speech import speak
@@ -289,6 +296,8 @@ class JobRunner:
             prepared=job.report.prepared,
             engine=engine_label(job.report),
             outcome=outcome,
+            reason=from_status(job.error).reason if job.state == FAILED else "",
+            critical_path_s=critical_path_s(job.report),
         )
         log.info(
             "job_ended",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from google.protobuf.duration_pb2 import Duration
 from visema.encoding.v1 import encoding_pb2
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.metrics import job_target_s
@@ -52,6 +53,28 @@ def make_result(result: encoding_pb2.EncodeResult) -> jobs_pb2.JobResult:
         video_duration=result.video_duration,
         frame_count=result.frame_count,
     )
+
+
+def critical_path_s(report: jobs_pb2.JobReport) -> dict[str, float]:
+    """What the job waited for, in seconds that add up to its processing: part (see docs/metrics.md) to seconds.
+
+    A stage's part begins with the last segment of the stage before it: until then that one held the job up.
+    """
+    parts: dict[str, float] = {}
+    reached_s = 0.0
+    for timeline in report.stages:
+        if not parts:
+            reached_s = parts["prepare"] = _seconds(timeline.start_offset)
+        done = timeline.last_segment_offset if timeline.HasField("last_segment_offset") else timeline.end_offset
+        done_s = _seconds(timeline.end_offset if timeline.stage == ENCODER else done)
+        parts[timeline.stage] = max(done_s - reached_s, 0.0)
+        reached_s = max(reached_s, done_s)
+    parts["publish"] = max(_seconds(report.processing_duration) - reached_s, 0.0)
+    return parts
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.ToMicroseconds() / 1e6
 
 
 def engine_label(report: jobs_pb2.JobReport) -> str:

@@ -214,7 +214,7 @@ def peak_gflops(device: torch.device, dtype: torch.dtype) -> float:
     side = MATRIX[device.type]
     a = torch.rand(side, side, device=device).to(dtype)
     best = 0.0
-    for _ in range(6):
+    for _ in range(30):
         synchronise(device)
         start = time.perf_counter()
         a @ a

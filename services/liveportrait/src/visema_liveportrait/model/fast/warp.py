@@ -149,6 +149,7 @@ class FastWarp(nn.Module):
 
     compress_weight: Tensor
     compress_bias: Tensor
+    mask_bias: Tensor
     occlusion_taps: Tensor
     occlusion_bias: Tensor
 
@@ -164,12 +165,14 @@ class FastWarp(nn.Module):
         self.register_buffer("compress_bias", compress_bias.detach().clone())
         self.hourglass = FastHourglass(dense, order)
         channels = self.hourglass.last.out_channels
-        slots = _rounded(self.slots)
-        mask_weight = padded(padded(dense.mask.weight, channels, dim=1), slots)
-        mask_bias = dense.mask.bias
-        if mask_bias is None or dense.occlusion.bias is None:
+        if dense.mask.bias is None or dense.occlusion.bias is None:
             raise ValueError("mask and occlusion have biases")
-        self.mask = conv3d_from(mask_weight, padded(mask_bias, slots), (3, 3, 3))
+        # The depth taps of the 7x7x7 kernel as output channels of a 2-D convolution: 154 channels keep a device busy
+        # where 22 do not. `_mask_logits` adds the taps up.
+        mask_weight = padded(dense.mask.weight, channels, dim=1).permute(2, 0, 1, 3, 4)  # (7, 22, channels, 7, 7)
+        self.mask_depth_taps = len(mask_weight)
+        self.mask = conv2d_from(mask_weight.flatten(0, 1), None, padding=self.mask_depth_taps // 2)
+        self.register_buffer("mask_bias", dense.mask.bias.detach().clone())
         self.register_buffer("occlusion_taps", self._occlusion_taps(dense, channels))
         self.register_buffer("occlusion_bias", dense.occlusion.bias.detach().clone())
         self.third = conv2d_from(*folded(reference.third.conv, reference.third.norm), padding=1)
@@ -202,7 +205,7 @@ class FastWarp(nn.Module):
         self.hourglass.to(motion_dtype)
         self.mask.to(motion_dtype)
         self.occlusion_taps = self.occlusion_taps.to(motion_dtype)
-        for name in ("compress_weight", "compress_bias", "occlusion_bias"):
+        for name in ("compress_weight", "compress_bias", "mask_bias", "occlusion_bias"):
             setattr(self, name, getattr(self, name).float())
 
     @property
@@ -257,6 +260,18 @@ class FastWarp(nn.Module):
         summed = F.fold(taps, (height, width), kernel_size=kernel, padding=kernel // 2)
         return torch.sigmoid(summed + self.occlusion_bias)
 
+    def _mask_logits(self, prediction: Tensor, depth: int) -> Tensor:
+        """(B*D, C, H, W) -> (B, D, H, W, 22), float32."""
+        maps = self.mask(prediction).permute(0, 2, 3, 1)  # (B*D, H, W, 7*22)
+        taps = maps.reshape(-1, depth, *maps.shape[1:3], self.mask_depth_taps, self.slots)
+        logits = self.mask_bias.expand(*taps.shape[:4], self.slots).contiguous()
+        reach = self.mask_depth_taps // 2
+        for tap in range(self.mask_depth_taps):
+            offset = tap - reach  # cell d takes this tap from cell d + offset
+            first, last = max(0, -offset), min(depth, depth - offset)
+            logits[:, first:last] += taps[:, first + offset : last + offset, :, :, tap]
+        return logits
+
     def forward(self, source: SourceVolume, kp_driving: Tensor) -> dict[str, Tensor]:
         """Warp the portrait's volume to the driving keypoints.
 
@@ -269,8 +284,7 @@ class FastWarp(nn.Module):
         moves = source.kp_source - kp_driving  # (B, 21, 3)
         depth, height, width = source.thin.shape[2:]
         prediction = self.hourglass(self._evidence(source, kp_driving, moves), depth)
-        logits = self.mask(_as_volume(prediction, depth)).permute(0, 2, 3, 4, 1)[..., : self.slots]
-        mask = logits.float().softmax(dim=-1)  # (B, D, H, W, 22)
+        mask = self._mask_logits(prediction, depth).softmax(dim=-1)  # (B, D, H, W, 22)
         identity = coordinate_grid(depth, height, width, like=moves)
         # Slot 0 does not move, so only the others contribute.
         deformation = identity + torch.einsum("bdhwk,bkx->bdhwx", mask[..., 1:], moves)

@@ -1,0 +1,122 @@
+"""Write the hashed lock files of the images: `make locks`, after a dependency or constraints.txt has changed.
+
+SERVICE.txt holds what the service needs, with OpenTelemetry; SERVICE-neural.txt what its neural engine needs besides,
+without torch, whose build is chosen when the image is built; build.txt what makes wheels of our own packages.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = Path(__file__).resolve().parent
+UV = Path(sys.executable).with_name("uv")
+PYTHON_VERSION = "3.11"  # as in the images' base
+PLATFORM = "x86_64-manylinux_2_36"  # Debian 12
+BUILD = "hatchling>=1.27"
+TORCH_REQUIREMENTS = ("filelock", "typing-extensions", "setuptools>=77", "sympy", "networkx", "jinja2", "fsspec")
+MODELS_COMMAND = "./libs/client"  # `visema models pull` fetches the checkpoints, in the image that needs them
+NEURAL_EXTRAS = ("neural", "openvino")
+OURS = "visema-"
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def services() -> list[str]:
+    """Names of all services."""
+    return sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
+
+
+def project(folder: Path) -> dict[str, object]:
+    """The `project` table of a package."""
+    table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if not isinstance(table, dict):
+        raise TypeError(f"{folder}/pyproject.toml has no project table")
+    return table
+
+
+def own_libraries(service: str) -> list[str]:
+    """Names of our libraries that a service stands on, those of its libraries included."""
+    found: list[str] = []
+    waiting = [ROOT / "services" / service]
+    while waiting:
+        dependencies = project(waiting.pop()).get("dependencies", [])
+        for requirement in dependencies if isinstance(dependencies, list) else []:
+            name = requirement_name(str(requirement))
+            library = name.removeprefix(OURS)
+            if name.startswith(OURS) and library not in found:
+                found.append(library)
+                waiting.append(ROOT / "libs" / library)
+    return sorted(found)
+
+
+def requirement_name(requirement: str) -> str:
+    """Name of the distribution that a requirement asks for."""
+    match = _NAME.match(requirement)
+    if match is None:
+        raise ValueError(f"no requirement: {requirement!r}")
+    return match.group().lower().replace("_", "-").replace(".", "-")
+
+
+def extras(service: str) -> list[str]:
+    """Which extras of the service belong to its neural engine."""
+    optional = project(ROOT / "services" / service).get("optional-dependencies", {})
+    return [name for name in NEURAL_EXTRAS if isinstance(optional, dict) and name in optional]
+
+
+def compile_lock(requirements: list[str], *, without: frozenset[str] = frozenset()) -> str:
+    """Resolve and pin with hashes. Args: without: distributions that another lock holds already."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "requirements.in", Path(folder) / "lock.txt"
+        overrides = Path(folder) / "overrides.txt"
+        source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        overrides.write_text(
+            (ROOT / "overrides.txt").read_text(encoding="utf-8") + "torch; sys_platform == 'never'\n", encoding="utf-8"
+        )
+        ours = [f"{OURS}{path.parent.name}" for path in ROOT.glob("*/*/pyproject.toml")]
+        left_out = [argument for name in sorted({*ours, *without}) for argument in ("--no-emit-package", name)]
+        subprocess.run(
+            [
+                *(UV, "pip", "compile", source, "--output-file", target, "--quiet"),
+                *("--generate-hashes", "--no-header", "--no-annotate", "--only-binary", ":all:"),
+                *("--constraints", ROOT / "constraints.txt", "--overrides", overrides),
+                *("--python-version", PYTHON_VERSION, "--python-platform", PLATFORM),
+                *left_out,
+            ],
+            check=True,
+            cwd=ROOT,
+        )
+        return target.read_text(encoding="utf-8")
+
+
+def pinned(lock: str) -> dict[str, str]:
+    """Distribution to version."""
+    pins = (line.split(" ", 1)[0] for line in lock.splitlines() if line and not line.startswith((" ", "#")))
+    return {name: version for name, _, version in (pin.partition("==") for pin in pins)}
+
+
+def write(name: str, text: str) -> None:
+    """Write one lock file."""
+    (LOCKS / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write all of them."""
+    write("build", compile_lock([BUILD]))
+    for service in services():
+        libraries = [f"./libs/{name}{'[otel]' if name == 'kit' else ''}" for name in own_libraries(service)]
+        base = compile_lock([*libraries, f"./services/{service}"])
+        write(service, base)
+        if extras(service):
+            wanted = f"./services/{service}[{','.join(extras(service))}]"
+            requirements = [*libraries, wanted, MODELS_COMMAND, *TORCH_REQUIREMENTS]
+            neural = compile_lock(requirements, without=frozenset(pinned(base)))
+            write(f"{service}-neural", neural)
+
+
+if __name__ == "__main__":
+    main()

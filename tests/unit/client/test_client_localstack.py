@@ -67,7 +67,7 @@ def test_a_temporary_stack_leaves_no_process_and_no_file() -> None:
     with LocalStack(options_with()) as stack:
         folder, pids, sockets = stack.folder, list(stack.pids.values()), stack._ports.unix_sockets
         assert set(stack.ready_after_s) == {"store", *MODULES}
-        assert len(pids) == 5
+        assert len(pids) == 6
         assert all(map(is_running, pids))
         assert (folder / "credentials.json").stat().st_mode & 0o077 == 0
         stack.check()

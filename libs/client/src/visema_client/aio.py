@@ -13,10 +13,11 @@ from typing import Final, Self
 
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2, media_pb2
+from visema.speech.v1 import speech_pb2
 from visema_kit.channel import TlsFiles
 from visema_kit.errors import VisemaError
 
-from visema_client import avatars, jobs, media
+from visema_client import avatars, jobs, media, voices
 from visema_client.connection import Connection, Timeouts
 from visema_client.errors import WaitTooLong
 from visema_client.media import MediaSource
@@ -242,6 +243,10 @@ class AsyncVisema:
     async def delete_avatar(self, avatar_id: str) -> None:
         """Delete an avatar; finished videos stay. Raises: AvatarNotFound, VisemaError."""
         await avatars.delete(self._connection, avatar_id)
+
+    def list_voices(self, *, language: str = "") -> AsyncGenerator[speech_pb2.Voice, None]:
+        """The voices for `text`, by id. Args: language: BCP 47 tag, e.g. `pt` or `pt-BR`. Raises: VisemaError."""
+        return voices.iterate(self._connection, language=language)
 
     async def download(self, reference: common_pb2.ObjectRef, path: str | os.PathLike[str]) -> Path:
         """Write an object to a file, which appears only when it is complete. Raises: OSError. VisemaError."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema.speech.v1 import speech_pb2
 from visema_kit.channel import TlsFiles
 
 from visema_client import jobs
@@ -264,6 +265,10 @@ class Visema:
     def delete_avatar(self, avatar_id: str) -> None:
         """Delete an avatar; see `AsyncVisema.delete_avatar`."""
         self._thread.run(self._client.delete_avatar(avatar_id))
+
+    def list_voices(self, *, language: str = "") -> Iterator[speech_pb2.Voice]:
+        """The voices for `text`; see `AsyncVisema.list_voices`."""
+        return self._thread.iterate(self._client.list_voices(language=language))
 
     def download(self, reference: common_pb2.ObjectRef, path: str | os.PathLike[str]) -> Path:
         """Write an object to a file; see `AsyncVisema.download`."""

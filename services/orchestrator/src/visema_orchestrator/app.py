@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import grpc
 from visema.orchestrator.v1 import avatars_pb2_grpc, jobs_pb2_grpc, media_pb2_grpc
+from visema.speech.v1 import speech_pb2_grpc
 from visema_kit.auth import TokenTable
 from visema_kit.channel import TlsFiles, open_channel
 from visema_kit.errors import StoreUnavailable
@@ -29,6 +30,7 @@ from visema_orchestrator.settings import OrchestratorSettings
 from visema_orchestrator.stages import StageChannels, Stages
 from visema_orchestrator.store.database import Database
 from visema_orchestrator.sweep import Sweeper
+from visema_orchestrator.voice_service import VoiceServicer
 from visema_orchestrator.work import RunningWork
 from visema_orchestrator.workflow import Workflows
 
@@ -125,6 +127,7 @@ class Orchestrator:
             limits=settings.media_limits,
             upload_lifetime_s=settings.upload_lifetime_s,
         )
+        self._voices = VoiceServicer(stages, settings.check_timeout_s)
         self._loops: list[asyncio.Task[None]] = []
 
     def spec(self) -> ServiceSpec:
@@ -181,6 +184,7 @@ class Orchestrator:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
         avatars_pb2_grpc.add_AvatarServiceServicer_to_server(self._avatars, server)
         media_pb2_grpc.add_MediaServiceServicer_to_server(self._media, server)
+        speech_pb2_grpc.add_SpeechServiceServicer_to_server(self._voices, server)
 
 
 def _open_channels(settings: OrchestratorSettings) -> StageChannels:

@@ -19,7 +19,7 @@ from visema.common.v1 import common_pb2
 from visema.lipsync.v1 import lipsync_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.errors import DeadlineExceeded, JobNotFound, StoreUnavailable, VisemaError
-from visema_kit.keys import job_key, job_prefix
+from visema_kit.keys import job_key, job_prefix, key_prefix
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore
@@ -42,7 +42,7 @@ from visema_orchestrator.retry import RetryPolicy, StageAttempts
 from visema_orchestrator.settings import OrchestratorSettings
 from visema_orchestrator.speech import speak
 from visema_orchestrator.stages import Stages
-from visema_orchestrator.store import avatars, jobs
+from visema_orchestrator.store import avatars, jobs, media
 from visema_orchestrator.store.database import Database, now_us
 from visema_orchestrator.store.jobs import timestamp
 from visema_orchestrator.work import Cancelled, RunningWork, run_beside
@@ -232,6 +232,7 @@ class JobRunner:
             )
             if spoken.audio is None:
                 raise StoreUnavailable("the speech is not there")
+            await self._keep_speech(run.tenant, spoken.audio.key)
             source, words, timeline = spoken.audio, spoken.words, spoken.times.to_proto()
         result: list[Prepared] = []
 
@@ -245,6 +246,12 @@ class JobRunner:
 
         await StageAttempts(self.settings.retry_policy).run(store_audio, lambda: len(result))
         return StepResult(prepared=result[0].to_json())
+
+    async def _keep_speech(self, tenant: str, audio_key: str) -> None:
+        """Note that a spoken text was used now: the sweeper deletes what nobody has asked for in a long time."""
+        if audio_key.startswith(key_prefix("media", tenant)):
+            folder = audio_key.rpartition("/")[0] + "/"  # the sound and what the speech service knows about it
+            await self._patiently(lambda: self.database.write(media.touch, tenant, media.MEDIA, folder))
 
     async def _stream(self, run: _Run, prepared: Prepared) -> StepResult:
         writer = ProgressWriter(self.database, self.hub, self.executor, run.tenant, run.job.job_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -86,11 +86,17 @@ class Stages:
 
     async def inspect(self, request: portrait_pb2.InspectRequest, timeout_s: float) -> portrait_pb2.InspectResponse:
         """Find the faces of a portrait. Raises: VisemaError."""
-        try:
-            reply: portrait_pb2.InspectResponse = await self._portrait.Inspect(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise _fault(LIVEPORTRAIT, error) from error
-        return reply
+        return await _answer(LIVEPORTRAIT, self._portrait.Inspect(request, timeout=timeout_s))
+
+    async def describe_speech(self, timeout_s: float) -> speech_pb2.DescribeResponse:
+        """The engine of the speech service. Raises: VisemaError; StageUnavailable: none is configured."""
+        return await _answer(SPEECH, self._speaking().Describe(speech_pb2.DescribeRequest(), timeout=timeout_s))
+
+    async def list_voices(
+        self, request: speech_pb2.ListVoicesRequest, timeout_s: float
+    ) -> speech_pb2.ListVoicesResponse:
+        """The voices of the speech service. Raises: VisemaError; StageUnavailable: none is configured."""
+        return await _answer(SPEECH, self._speaking().ListVoices(request, timeout=timeout_s))
 
     @asynccontextmanager
     async def animate(
@@ -121,10 +127,20 @@ class Stages:
         self, request: speech_pb2.SynthesizeRequest, timeout_s: float
     ) -> AsyncIterator[StageStream[None, speech_pb2.SynthesizeResponse]]:
         """Stage 0. Raises: StageUnavailable: no speech service is configured."""
+        async with _cancelling(self._speaking().Synthesize(request, timeout=timeout_s)) as call:
+            yield StageStream(SPEECH, call)
+
+    def _speaking(self) -> Any:
         if self._speech is None:
             raise StageUnavailable("no speech service is configured", metadata={"stage": SPEECH})
-        async with _cancelling(self._speech.Synthesize(request, timeout=timeout_s)) as call:
-            yield StageStream(SPEECH, call)
+        return self._speech
+
+
+async def _answer(stage: str, call: Awaitable[ReplyT]) -> ReplyT:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise _fault(stage, error) from error
 
 
 @asynccontextmanager

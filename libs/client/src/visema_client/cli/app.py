@@ -10,6 +10,7 @@ from visema_client.cli.demo import demo
 from visema_client.cli.doctor import doctor
 from visema_client.cli.generate import generate
 from visema_client.cli.up import up
+from visema_client.cli.voices import voices
 
 EPILOG = "Exit status: 0 done · 1 failed · 2 input refused · 3 no server · 4 not found · 5 not allowed · 6 no capacity"
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog=EPILOG,
 )
-for command in (generate, demo, up, doctor):
+for command in (generate, demo, voices, up, doctor):
     app.command()(command)
 for name, group in (("jobs", jobs.app), ("avatars", avatars.app), ("models", models_cli.app)):
     app.add_typer(group, name=name)

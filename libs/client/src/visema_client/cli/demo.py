@@ -21,6 +21,7 @@ def demo(
     / "portrait.jpg",
     audio: Annotated[Path | None, typer.Option("--audio", help="Other speech.", show_default=False)] = None,
     text: Annotated[str | None, typer.Option("--text", help="What to say, instead of the sample speech.")] = None,
+    voice: Annotated[str, typer.Option("--voice", help="Voice for --text; chosen by its language without.")] = "",
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out"),
     as_json: options.AsJson = False,
     server: options.Server = None,
@@ -51,6 +52,7 @@ def demo(
         portrait=portrait,
         audio=audio if audio or text else SAMPLES / "speech.wav",
         text=text,
+        voice_id=voice,
         settings=VideoSettings(
             size_px=size,
             engine=engine,

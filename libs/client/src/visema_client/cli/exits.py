@@ -41,6 +41,7 @@ _HINTS = {
     "AUDIO_TOO_LONG": "Cut the speech: the limit is 60 seconds unless the server says otherwise.",
     "MEDIA_UNREADABLE": "Open the file in a viewer or player; if it opens there, save it anew.",
     "MEDIA_NOT_ALLOWED": "Pictures may be JPEG, PNG or WebP; audio WAV, MP3, FLAC, OGG or M4A.",
+    "VOICE_NOT_FOUND": "`visema voices` lists the voices.",
     "QUEUE_FULL": "Try again later.",
     "DEVICE_BUSY": "Try again later.",
     "UNAUTHENTICATED": "Give a token with --token or VISEMA_TOKEN.",

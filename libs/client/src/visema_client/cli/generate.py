@@ -25,7 +25,9 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 file to write.")] = Path("out.mp4"),
     *,
     text: Annotated[str | None, typer.Option("--text", help="What to say, instead of AUDIO.")] = None,
-    voice: Annotated[str, typer.Option("--voice", help="Voice for --text; the server's default without.")] = "",
+    voice: Annotated[
+        str, typer.Option("--voice", help="Voice for --text (see `visema voices`); chosen by its language without.")
+    ] = "",
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time to wait.")
     ] = None,

@@ -12,7 +12,7 @@ from visema_client.localstack import launch
 from visema_client.localstack.ports import LOOPBACK
 from visema_client.localstack.seaweed import Credentials
 
-STAGES = ("liveportrait", "wav2lip", "encoder")
+STAGES = ("liveportrait", "wav2lip", "encoder", "speech")
 ORCHESTRATOR = "orchestrator"
 
 _LAUNCH = f"from {launch.__name__} import main; main()"
@@ -54,7 +54,7 @@ _MALLOC = {
     "MALLOC_TOP_PAD_": str(16 * 1024 * 1024),
 }
 
-# Three stages share the cores: BLAS pools of the size of the machine in each of them would only wait for one another.
+# The stages share the cores: BLAS pools of the size of the machine in each of them would only wait for one another.
 # torch keeps its own default, because a neural stage computes nearly alone.
 _THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

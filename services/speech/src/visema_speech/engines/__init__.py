@@ -1,0 +1,1 @@
+"""Engines that speak, and the rule that picks one."""

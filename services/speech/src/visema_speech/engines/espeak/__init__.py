@@ -1,0 +1,1 @@
+"""eSpeak NG: formant synthesis in more than a hundred languages, without checkpoints."""

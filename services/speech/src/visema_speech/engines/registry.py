@@ -1,0 +1,105 @@
+"""Chooses the engine: neural when it can run, else embedded, and never silently."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from visema_kit.errors import CheckpointMissing
+from visema_kit.logs import get_logger
+
+from visema_speech.engines.catalogue import FAMILIES, NeuralFamily
+from visema_speech.engines.protocol import SpeechEngine
+
+log = get_logger(__name__)
+
+NeuralLoader = Callable[[NeuralFamily], SpeechEngine]
+
+
+class EngineRegistry:
+    """The engines of this process."""
+
+    def __init__(
+        self,
+        mode: Literal["auto", "neural", "embedded"],
+        embedded: SpeechEngine,
+        load_neural: NeuralLoader,
+        families: Sequence[NeuralFamily] = FAMILIES,
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            mode: `VISEMA_ENGINE`.
+            embedded: Speaks without checkpoints.
+            load_neural: Makes the engine of a family; raises CheckpointMissing when it cannot run here.
+            families: The neural families there are.
+        """
+        self._mode = mode
+        self._embedded = embedded
+        self._load_neural = load_neural
+        self._families = families
+        self._neural: dict[str, SpeechEngine] = {}
+        self._missing: dict[str, str] = {}
+
+    def load(self) -> None:
+        """Load what the mode asks for; blocks.
+
+        Raises: CheckpointMissing: the mode is `neural` and no neural engine can run, or eSpeak NG does not start.
+        """
+        if self._mode != "embedded":
+            for family in self._families:
+                self._load_family(family)
+            if self._mode == "neural" and not self._neural:
+                raise CheckpointMissing(self.degraded_reason)
+        if self._mode != "neural":
+            self._embedded.load()
+            if self._missing:
+                log.warning("engine_degraded", engine="espeak", wanted="neural", why=self.degraded_reason)
+
+    @property
+    def engines(self) -> tuple[SpeechEngine, ...]:
+        """Those that can speak, the best first."""
+        embedded = () if self._mode == "neural" else (self._embedded,)
+        return (*self._neural.values(), *embedded)
+
+    @property
+    def degraded_reason(self) -> str:
+        """Why better voices cannot speak here; empty when they can, or were not asked for."""
+        return "" if self._neural else " ".join(self._missing.values())
+
+    def why_missing(self, family: NeuralFamily) -> str:
+        """Why a family's voices cannot speak here."""
+        return self._missing.get(family.name, "This service is set to the embedded engine only.")
+
+    def close(self) -> None:
+        """Free everything."""
+        for engine in (*self._neural.values(), self._embedded):
+            engine.close()
+
+    def _load_family(self, family: NeuralFamily) -> None:
+        try:
+            engine = self._load_neural(family)
+            engine.load()
+        except CheckpointMissing as missing:
+            self._missing[family.name] = missing.message
+        else:
+            self._neural[family.name] = engine
+
+
+def load_installed(family: NeuralFamily) -> SpeechEngine:
+    """Import a neural engine late: an embedded installation has neither its code nor its runtime.
+
+    Raises: CheckpointMissing: it is not installed; the message names the files that it would need.
+    """
+    try:
+        module = importlib.import_module(family.module)
+    except ModuleNotFoundError as missing:
+        files = ", ".join(f"{file.name} (sha256 {file.sha256[:12]}…)" for file in family.weights.files)
+        raise CheckpointMissing(
+            f"The engine for {family.name} voices is not installed here: there is no module {missing.name}. "
+            f"It would need {files}, licence {family.weights.license_name}.",
+            metadata={"module": str(missing.name), "license": family.weights.license_name},
+        ) from missing
+    engine: SpeechEngine = module.load_engine()
+    return engine

@@ -1,0 +1,20 @@
+"""What the speech service reads from its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from visema_kit.settings import ServiceSettings
+
+
+class SpeechSettings(ServiceSettings):
+    """The speech service's own variables; README.md holds the table."""
+
+    default_voice: str = Field(
+        default="espeak/en-us",
+        min_length=1,
+        description="Voice of texts that name none and whose language is not recognised.",
+    )
+    speech_max_audio_s: float = Field(default=600.0, gt=0, description="Longest speech in seconds.")
+    speech_time_limit_s: float = Field(
+        default=120.0, gt=0, description="Seconds that one call may take, waiting for its turn included."
+    )

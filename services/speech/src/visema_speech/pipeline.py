@@ -15,7 +15,7 @@ from visema_kit.metrics import Metrics
 from visema_media.audio import CANONICAL_RATE_HZ, Samples, resample, write_wav
 
 from visema_speech.cache import SpeechCache
-from visema_speech.engines.protocol import SpeechEngine
+from visema_speech.engines.protocol import SpeechEngine, Utterance
 from visema_speech.script import ScriptedSentence, SpeechScript
 from visema_speech.words import TimedWord, timed_words
 
@@ -114,7 +114,8 @@ def _speak_sentence(engine: SpeechEngine, sentence: ScriptedSentence, speaking_r
     for piece in sentence.pieces:
         utterance = engine.speak(piece.voice, piece.text, speaking_rate)
         samples = resample(utterance.samples, utterance.rate_hz, CANONICAL_RATE_HZ)
-        parts.append(_Spoken(samples, timed_words(piece.text, utterance)))
+        canonical = Utterance(samples, CANONICAL_RATE_HZ, utterance.marks)
+        parts.append(_Spoken(samples, timed_words(piece.text, canonical)))
     return _concatenated([*parts, _silence(sentence.pause_s)])
 
 

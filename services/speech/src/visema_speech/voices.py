@@ -38,7 +38,7 @@ class Voices:
         shown = voice_id[:_LONGEST_ID_SHOWN]
         if family is not None and family.name not in self._engines:
             raise CheckpointMissing(
-                f"The voice {shown} cannot speak here. {self._registry.why_missing(family)}",
+                f"The voice {shown} cannot speak here. {self._registry.why_missing(family)} {family.needs()}",
                 field="voice_id",
                 metadata={"voice_id": shown, "model": family.weights.name, "license": family.weights.license_name},
             )

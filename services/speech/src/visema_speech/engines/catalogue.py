@@ -45,6 +45,11 @@ class NeuralFamily:
     module: str
     weights: ModelWeights
 
+    def needs(self) -> str:
+        """A sentence about its checkpoints."""
+        files = ", ".join(f"{file.name} (sha256 {file.sha256[:12]}…)" for file in self.weights.files)
+        return f"They need {files}, licence {self.weights.license_name}."
+
 
 FAMILIES = (NeuralFamily("kokoro", "visema_speech.engines.kokoro", KOKORO),)
 

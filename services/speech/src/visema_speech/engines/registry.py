@@ -51,7 +51,8 @@ class EngineRegistry:
             for family in self._families:
                 self._load_family(family)
             if self._mode == "neural" and not self._neural:
-                raise CheckpointMissing(self.degraded_reason)
+                needs = " ".join(family.needs() for family in self._families)
+                raise CheckpointMissing(f"{self.degraded_reason} {needs}")
         if self._mode != "neural":
             self._embedded.load()
             if self._missing:
@@ -90,15 +91,13 @@ class EngineRegistry:
 def load_installed(family: NeuralFamily) -> SpeechEngine:
     """Import a neural engine late: an embedded installation has neither its code nor its runtime.
 
-    Raises: CheckpointMissing: it is not installed; the message names the files that it would need.
+    Raises: CheckpointMissing: it is not installed.
     """
     try:
         module = importlib.import_module(family.module)
     except ModuleNotFoundError as missing:
-        files = ", ".join(f"{file.name} (sha256 {file.sha256[:12]}…)" for file in family.weights.files)
         raise CheckpointMissing(
-            f"The engine for {family.name} voices is not installed here: there is no module {missing.name}. "
-            f"It would need {files}, licence {family.weights.license_name}.",
+            f"The neural voices of {family.name} are not installed here: there is no module {missing.name}.",
             metadata={"module": str(missing.name), "license": family.weights.license_name},
         ) from missing
     engine: SpeechEngine = module.load_engine()

@@ -18,17 +18,21 @@ LIBS := stubs kit media
 MANIFESTS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) constraints.txt overrides.txt
 EDITABLE := $(foreach lib,$(LIBS),-e libs/$(lib)) -e 'libs/client[local]' $(foreach service,$(SERVICES),-e services/$(service))
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --overrides overrides.txt
-SOURCES := $(wildcard libs/kit/src libs/media/src libs/client/src services/*/src) tests tools bench
+SOURCES := $(wildcard libs/kit/src libs/media/src libs/client/src services/*/src) tests tools bench deploy
 
 PORTRAIT ?=
 AUDIO ?=
 TEXT ?=
 ARGS ?=
 
-.PHONY: help demo up test lint format types imports proto proto-check bench torch dev clean
+IMAGE_TAG ?= 0.1.0
+IMAGE_ARGS ?=
+TORCH_BUILD ?= none
+
+.PHONY: images compose-up test-containers locks deploy-files help demo up test lint format types imports proto proto-check bench torch dev clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Make a talking video: out/demo.mp4 (PORTRAIT=… AUDIO=… take your own)
 	@$(BIN)/visema demo $(if $(PORTRAIT),--portrait '$(PORTRAIT)') $(if $(AUDIO),--audio '$(AUDIO)') $(if $(TEXT),--text '$(TEXT)') $(ARGS)
@@ -49,7 +53,8 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
 
 types: $(VENV)/.dev ## Check types strictly
-	@$(BIN)/mypy $(filter %/src,$(SOURCES))
+	@$(BIN)/mypy $(filter %/src,$(SOURCES)) deploy/locks/make_locks.py
+	@MYPYPATH=deploy $(BIN)/mypy deploy/generate.py
 
 proto: $(VENV)/.dev ## Generate libs/stubs from protos/
 	@$(BIN)/python tools/protogen.py generate
@@ -66,6 +71,25 @@ torch: $(VENV)/.runtime ## Install torch for the neural engines (TORCH_INDEX_URL
 	@$(INSTALL) safetensors
 
 dev: $(VENV)/.dev ## Prepare the development environment
+
+images: ## Build every service's image (TORCH_BUILD=none|cpu|cuda chooses torch for liveportrait and wav2lip)
+	@for service in $(SERVICES); do \
+	  [ -f services/$$service/Dockerfile ] || continue; \
+	  docker build -f services/$$service/Dockerfile -t visema/$$service:$(IMAGE_TAG) $(IMAGE_ARGS) \
+	    $$(grep -q '^ARG TORCH_BUILD' services/$$service/Dockerfile && echo --build-arg TORCH_BUILD=$(TORCH_BUILD) \
+	       --build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL)) .; done
+
+compose-up: ## Run everything in containers with Prometheus and Grafana; says where things are
+	@deploy/compose-up.sh
+
+test-containers: ## Build the images and run a job through the compose stack (needs a Docker engine)
+	@deploy/test-containers.sh
+
+locks: $(VENV)/.dev ## Write the hashed locks of the images again
+	@$(BIN)/python deploy/locks/make_locks.py
+
+deploy-files: $(VENV)/.dev ## Write dashboards and PrometheusRule again
+	@$(BIN)/python deploy/generate.py
 
 clean: ## Remove the environment, outputs and caches
 	@rm -rf $(VENV) out .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

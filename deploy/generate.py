@@ -1,6 +1,6 @@
 """Write what is generated below deploy/: `make deploy-files`; a test says when it is stale.
 
-Grafana's dashboards come from grafana/dashboards.py. The Kubernetes PrometheusRule has the rules of
+Grafana's dashboards come from grafana/*.py. The Kubernetes PrometheusRule has the rules of
 prometheus/visema.rules.yml: kustomize cannot wrap one file in another.
 """
 
@@ -10,7 +10,7 @@ import json
 import textwrap
 from pathlib import Path
 
-from grafana.dashboards import DASHBOARDS
+from grafana.catalogue import DASHBOARDS
 
 HERE = Path(__file__).resolve().parent
 RULES = HERE / "prometheus" / "visema.rules.yml"

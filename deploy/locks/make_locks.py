@@ -21,6 +21,7 @@ PLATFORM = "x86_64-manylinux_2_36"  # Debian 12
 BUILD = "hatchling>=1.27"
 TORCH_REQUIREMENTS = ("filelock", "typing-extensions", "setuptools>=77", "sympy", "networkx", "jinja2", "fsspec")
 MODELS_COMMAND = "./libs/client"  # `visema models pull` fetches the checkpoints, in the image that needs them
+IMAGE_EXTRAS = ("postgres",)
 NEURAL_EXTRAS = ("neural", "openvino")
 OURS = "visema-"
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
@@ -62,10 +63,10 @@ def requirement_name(requirement: str) -> str:
     return match.group().lower().replace("_", "-").replace(".", "-")
 
 
-def extras(service: str) -> list[str]:
-    """Which extras of the service belong to its neural engine."""
+def extras(service: str, known: tuple[str, ...] = NEURAL_EXTRAS) -> list[str]:
+    """Which of these extras the service has; by default those of its neural engine."""
     optional = project(ROOT / "services" / service).get("optional-dependencies", {})
-    return [name for name in NEURAL_EXTRAS if isinstance(optional, dict) and name in optional]
+    return [name for name in known if isinstance(optional, dict) and name in optional]
 
 
 def compile_lock(requirements: list[str], *, without: frozenset[str] = frozenset()) -> str:
@@ -109,7 +110,8 @@ def main() -> None:
     write("build", compile_lock([BUILD]))
     for service in services():
         libraries = [f"./libs/{name}{'[otel]' if name == 'kit' else ''}" for name in own_libraries(service)]
-        base = compile_lock([*libraries, f"./services/{service}"])
+        wanted = f"./services/{service}[{','.join(extras(service, IMAGE_EXTRAS))}]".removesuffix("[]")
+        base = compile_lock([*libraries, wanted])
         write(service, base)
         if extras(service):
             wanted = f"./services/{service}[{','.join(extras(service))}]"

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-
-
-def load(path: Path):
-    """A script of deploy/ as a module."""
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec = importlib.util.spec_from_file_location(f"deploy_{path.stem}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
-
+from support.scripts import DEPLOY, load
 
 FILES: dict[Path, str] = load(DEPLOY / "generate.py").files()
 

@@ -1,0 +1,2 @@
+-- The first database comes from POSTGRES_DB.
+CREATE DATABASE gateway;

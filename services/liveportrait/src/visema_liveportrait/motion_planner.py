@@ -35,9 +35,9 @@ class Sway:
 
 
 # Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(4.0, 0.26, 0.8)
-PITCH = Sway(2.7, 0.24, 0.8)
-ROLL = Sway(2.0, 0.22, 0.7)
+YAW = Sway(4.8, 0.26, 0.8)
+PITCH = Sway(3.2, 0.24, 0.8)
+ROLL = Sway(2.6, 0.22, 0.7)
 SHIFT_X = Sway(0.006, 0.20, 0.6)
 SHIFT_Y = Sway(0.006, 0.20, 0.6)
 BROW = Sway(0.008, 0.30, 0.8)
@@ -50,8 +50,8 @@ EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
 BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
 BREATH_WANDER = 0.35
 REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 10.0
-DRAWS = 24  # of a head motion, until one begins lively
-LIVELY_S, LIVELY_SHARE = 4.8, 0.55
+DRAWS = 48  # of a head motion, until one begins lively
+LIVELY_S, LIVELY_SHARE = 4.8, 0.65
 SHORTEST_NATURAL_LOOP_S, SLOWEST_LOOP_S = 4.0, 60.0
 
 

@@ -42,7 +42,7 @@ class EmbeddedEngine:
         window = motion_window(points, width, height)
         inside = portrait.bgr[window.top : window.bottom, window.left : window.right]
         regions = analyse(points, window, person_mask(np.ascontiguousarray(inside)), width, height)
-        return EmbeddedPortrait(portrait.bgr, points, build_fields(regions, points))
+        return EmbeddedPortrait(portrait.bgr, points, build_fields(regions, points, portrait.face.yaw_degrees))
 
 
 class EmbeddedPortrait:

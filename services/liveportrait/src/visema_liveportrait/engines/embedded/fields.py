@@ -33,6 +33,8 @@ HEAD_FOLLOWS_BREATH = 0.45
 CHEST_TOP, CHEST_FULL = 0.25, 0.50  # below the chin, in face heights
 CHEST_FADE, CHEST_REST = 0.45, 0.15  # towards the lower border
 PIVOT_BELOW_CHIN = 0.18
+# A head that is turned already shows less of what a further turn would uncover, so it turns less.
+FULL_TURN_UP_TO_DEG, LEAST_TURN_FROM_DEG, LEAST_TURN = 10.0, 35.0, 0.87
 MOTION_CONTROLS = ("yaw", "pitch", "roll", "shift_x", "shift_y", "breath", "brow")
 CONTROLS = MOTION_CONTROLS + EXPRESSION_CONTROLS
 
@@ -72,16 +74,18 @@ class BasisFields:
         return np.asarray(flat.reshape(self.basis.shape[1:]), np.float32)
 
 
-def build_fields(regions: Regions, points: npt.NDArray[np.float32]) -> BasisFields:
+def build_fields(regions: Regions, points: npt.NDArray[np.float32], yaw_deg: float) -> BasisFields:
     """Solve for the basis fields of one portrait.
 
     Args:
         regions: The analysed surroundings of the face.
         points: float32 (478, 3), the face mesh in pixels of the frame.
+        yaw_deg: Turn of the head in the portrait.
     """
     size, chin = regions.face_height, points[CHIN].astype(float)
     axis = points[list(TEMPLES)].astype(float).mean(axis=0)
-    depth = _depth_potential(regions, float(axis[2]))
+    turn = np.interp(abs(yaw_deg), (FULL_TURN_UP_TO_DEG, LEAST_TURN_FROM_DEG), (1.0, LEAST_TURN))
+    depth = turn * _depth_potential(regions, float(axis[2]))
     rigid = _rigid_weight(regions)
     torso = _torso_weight(regions, float(chin[1]))
     pivot_x, pivot_y = 0.6 * chin[0] + 0.4 * axis[0], chin[1] + PIVOT_BELOW_CHIN * size

@@ -194,6 +194,19 @@ class AsyncVisema:
         """All jobs, newest first; pages are read as they are needed. Raises: VisemaError."""
         return jobs.iterate(self._connection, states=states, avatar_id=avatar_id, page_size=page_size)
 
+    async def job_page(
+        self,
+        *,
+        states: Sequence[jobs_pb2.JobState.ValueType] = (),
+        avatar_id: str = "",
+        page_size: int = jobs.PAGE_SIZE,
+        page_token: str = "",
+    ) -> tuple[Sequence[jobs_pb2.Job], str]:
+        """One page of jobs, newest first, and the token of the next one, empty on the last. Raises: VisemaError."""
+        return await jobs.page(
+            self._connection, states=states, avatar_id=avatar_id, page_size=page_size, page_token=page_token
+        )
+
     def watch_job(self, job_id: str, *, after_sequence: int = 0) -> AsyncGenerator[jobs_pb2.WatchJobResponse, None]:
         """A job's events up to its end, also over broken connections. Raises: JobNotFound, VisemaError."""
         return jobs.watch(self._connection, job_id, after_sequence=after_sequence)
@@ -234,6 +247,12 @@ class AsyncVisema:
     def list_avatars(self, *, page_size: int = jobs.PAGE_SIZE) -> AsyncGenerator[avatars_pb2.Avatar, None]:
         """All avatars, newest first; pages are read as they are needed. Raises: VisemaError."""
         return avatars.iterate(self._connection, page_size=page_size)
+
+    async def avatar_page(
+        self, *, page_size: int = jobs.PAGE_SIZE, page_token: str = ""
+    ) -> tuple[Sequence[avatars_pb2.Avatar], str]:
+        """One page of avatars, newest first, and the token of the next one, empty on the last. Raises: VisemaError."""
+        return await avatars.page(self._connection, page_size=page_size, page_token=page_token)
 
     async def wait_avatar(self, avatar_id: str, *, timeout_s: float | None = None) -> avatars_pb2.Avatar:
         """Wait until an avatar is prepared. Raises: VisemaError: why it cannot be. WaitTooLong."""

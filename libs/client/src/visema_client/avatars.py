@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from visema.orchestrator.v1 import avatars_pb2
@@ -37,15 +37,20 @@ async def delete(connection: Connection, avatar_id: str) -> None:
     await connection.delete(connection.avatars.DeleteAvatar, request, gone=AvatarNotFound)
 
 
+async def page(connection: Connection, *, page_size: int, page_token: str) -> tuple[Sequence[avatars_pb2.Avatar], str]:
+    """Some avatars, newest first, and the token of the page after them, empty on the last. Raises: VisemaError."""
+    request = avatars_pb2.ListAvatarsRequest(page_size=page_size, page_token=page_token)
+    reply: avatars_pb2.ListAvatarsResponse = await connection.call(connection.avatars.ListAvatars, request)
+    return reply.avatars, reply.next_page_token
+
+
 async def iterate(connection: Connection, *, page_size: int) -> AsyncGenerator[avatars_pb2.Avatar, None]:
     """All avatars, newest first, page after page. Raises: VisemaError."""
     token = ""
     while True:
-        request = avatars_pb2.ListAvatarsRequest(page_size=page_size, page_token=token)
-        reply: avatars_pb2.ListAvatarsResponse = await connection.call(connection.avatars.ListAvatars, request)
-        for avatar in reply.avatars:
+        found, token = await page(connection, page_size=page_size, page_token=token)
+        for avatar in found:
             yield avatar
-        token = reply.next_page_token
         if not token:
             return
 

@@ -55,17 +55,29 @@ async def delete(connection: Connection, job_id: str) -> None:
     await connection.delete(connection.jobs.DeleteJob, request, gone=JobNotFound)
 
 
+async def page(
+    connection: Connection,
+    *,
+    states: Sequence[jobs_pb2.JobState.ValueType],
+    avatar_id: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[Sequence[jobs_pb2.Job], str]:
+    """Some jobs, newest first, and the token of the page after them, empty on the last. Raises: VisemaError."""
+    request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token, states=states, avatar_id=avatar_id)
+    reply: jobs_pb2.ListJobsResponse = await connection.call(connection.jobs.ListJobs, request)
+    return reply.jobs, reply.next_page_token
+
+
 async def iterate(
     connection: Connection, *, states: Sequence[jobs_pb2.JobState.ValueType], avatar_id: str, page_size: int
 ) -> AsyncGenerator[jobs_pb2.Job, None]:
     """All jobs, newest first, page after page. Raises: VisemaError."""
     token = ""
     while True:
-        request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=token, states=states, avatar_id=avatar_id)
-        reply: jobs_pb2.ListJobsResponse = await connection.call(connection.jobs.ListJobs, request)
-        for job in reply.jobs:
+        found, token = await page(connection, states=states, avatar_id=avatar_id, page_size=page_size, page_token=token)
+        for job in found:
             yield job
-        token = reply.next_page_token
         if not token:
             return
 

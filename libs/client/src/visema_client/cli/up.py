@@ -20,6 +20,9 @@ def up(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port of the orchestrator; 0 takes a free one.")
     ] = 50051,
+    http_port: Annotated[
+        int, typer.Option("--http-port", min=0, max=65535, help="Port of REST and the web page; 0 takes a free one.")
+    ] = 8080,
     state: Annotated[
         Path | None,
         typer.Option("--state", help="Folder for jobs, avatars and videos.", show_default="in your data folder"),
@@ -28,7 +31,7 @@ def up(
     engine: options.EngineOption = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run object store, stages and orchestrator on this machine's loopback interface until Ctrl-C."""
+    """Run object store, stages, orchestrator and gateway on this machine's loopback interface until Ctrl-C."""
     import time
 
     from visema_client.cli.output import notes, print_json, results
@@ -36,7 +39,7 @@ def up(
 
     folder = None if temporary else state or default_folder()
     variables = {"VISEMA_ENGINE": engine} if engine else {}
-    stack = LocalStack(StackOptions(folder=folder, port=port, variables=variables))
+    stack = LocalStack(StackOptions(folder=folder, port=port, gateway_port=http_port, variables=variables))
     started = time.perf_counter()
     try:
         with notes().status("starting the stack"):
@@ -45,6 +48,7 @@ def up(
             print_json(
                 {
                     "server": stack.address,
+                    "url": stack.url,
                     "store": stack.store_endpoint,
                     "folder": str(stack.folder),
                     "services": {
@@ -56,10 +60,11 @@ def up(
         else:
             console = results()
             console.print(f"VISEMA is up after {time.perf_counter() - started:.1f} s; Ctrl-C stops it.")
+            console.print(f"  {'web page, REST':<14} {stack.url}")
             for name, service in stack.services.items():
-                console.print(f"  {name:<13} {service.address:<18} {service.metrics_url}", soft_wrap=True)
-            console.print(f"  {'object store':<13} {stack.store_endpoint}")
-            console.print(f"  {'files':<13} {stack.folder}", soft_wrap=True)
+                console.print(f"  {name:<14} {service.address:<18} {service.metrics_url}", soft_wrap=True)
+            console.print(f"  {'object store':<14} {stack.store_endpoint}")
+            console.print(f"  {'files':<14} {stack.folder}", soft_wrap=True)
             console.print(f"Try: visema generate PORTRAIT AUDIO -o out.mp4 --server {stack.address}", soft_wrap=True)
         while True:
             time.sleep(WATCH_S)

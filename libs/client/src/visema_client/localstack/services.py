@@ -14,6 +14,7 @@ from visema_client.localstack.seaweed import Credentials
 
 STAGES = ("liveportrait", "wav2lip", "encoder", "speech")
 ORCHESTRATOR = "orchestrator"
+GATEWAY = "gateway"  # REST and the web page
 
 _LAUNCH = f"from {launch.__name__} import main; main()"
 
@@ -35,6 +36,7 @@ _OWN = frozenset(
         "VISEMA_TLS_KEY",
         "VISEMA_TLS_CA",
         "VISEMA_TLS_CLIENT_CA",
+        "VISEMA_ORCHESTRATOR_ADDRESS",
         "VISEMA_LIVEPORTRAIT_ADDRESS",
         "VISEMA_WAV2LIP_ADDRESS",
         "VISEMA_ENCODER_ADDRESS",
@@ -66,7 +68,7 @@ class Service:
     Attributes:
         name: Name, also of its log file.
         module: Python module that is run.
-        port: Port of its gRPC server.
+        port: Port of its gRPC server; of the gateway: of its HTTP server.
         metrics_port: Port of its Prometheus endpoint.
     """
 
@@ -77,7 +79,7 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Its gRPC address."""
+        """Its address."""
         return f"{LOOPBACK}:{self.port}"
 
     @property
@@ -113,7 +115,7 @@ def environment(
     """Environment of a service: the user's own, without what belongs to another stack, plus where everything is.
 
     Args:
-        addresses: Stage name to gRPC address; told to the orchestrator.
+        addresses: Service name to address; told to those who call it.
         grace_s: Time that running calls get at the stop.
         extra: Further variables; they win.
     """
@@ -135,9 +137,13 @@ def environment(
         "VISEMA_S3_REGION": "us-east-1",
     }
     if service.name == ORCHESTRATOR:
-        variables |= {f"VISEMA_{stage.upper()}_ADDRESS": address for stage, address in addresses.items()}
+        variables |= {f"VISEMA_{stage.upper()}_ADDRESS": addresses[stage] for stage in STAGES}
         variables["VISEMA_DATABASE_URL"] = f"sqlite:///{state / 'visema.db'}"
         variables["VISEMA_EXECUTOR_ID"] = "local"
+    if service.name == GATEWAY:
+        variables["VISEMA_ORCHESTRATOR_ADDRESS"] = addresses[ORCHESTRATOR]
+        variables["VISEMA_SPEECH_ADDRESS"] = addresses.get("speech", "")
+        variables["VISEMA_DATABASE_URL"] = f"sqlite:///{state / 'gateway.db'}"
     return variables | dict(extra)
 
 

@@ -16,6 +16,7 @@ from visema_client.localstack.errors import LocalStackError
 from visema_client.localstack.ports import LOOPBACK, accepts, free_ports, is_free
 from visema_client.localstack.processes import Child, Janitor, stop_together
 from visema_client.localstack.services import (
+    GATEWAY,
     ORCHESTRATOR,
     STAGES,
     Service,
@@ -32,7 +33,7 @@ STOP_GRACE_S = 5.0
 STORE_GRACE_S = 3.0  # weed drains for 15 s and more; what it acknowledged survives SIGKILL
 _PORT_TAKEN = "address already in use"
 
-MODULES: Mapping[str, str] = MappingProxyType({name: f"visema_{name}" for name in (*STAGES, ORCHESTRATOR)})
+MODULES: Mapping[str, str] = MappingProxyType({name: f"visema_{name}" for name in (*STAGES, ORCHESTRATOR, GATEWAY)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class StackOptions:
     Attributes:
         folder: Where everything is kept; None takes a temporary folder that is removed at the stop.
         port: Port of the orchestrator; 0 takes a free one.
+        gateway_port: Port of the gateway (REST and the web page); 0 takes a free one, None starts none.
         start_timeout_s: Time until everything must be ready.
         variables: Further environment variables of the services, e.g. `{"VISEMA_ENGINE": "embedded"}`.
         modules: Service name to the Python module that is run.
@@ -49,6 +51,7 @@ class StackOptions:
 
     folder: Path | None = None
     port: int = 0
+    gateway_port: int | None = None
     start_timeout_s: float = 90.0
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
@@ -91,6 +94,14 @@ class LocalStack:
         return self.services[ORCHESTRATOR].address
 
     @property
+    def url(self) -> str:
+        """URL of the gateway: REST and the web page. Raises: LocalStackError: the stack runs without one."""
+        gateway = self.services.get(GATEWAY)
+        if gateway is None:
+            raise LocalStackError("the local stack runs without a gateway")
+        return f"http://{gateway.address}"
+
+    @property
     def services(self) -> dict[str, Service]:
         """The services by name. Raises: LocalStackError: the stack does not run."""
         if not self._services:
@@ -124,10 +135,9 @@ class LocalStack:
         if self._state is not None:
             raise LocalStackError("the local stack runs already")
         weed = seaweed.find_weed()
-        if self.options.port and not is_free(self.options.port):
-            raise LocalStackError(
-                f"port {self.options.port} is in use", hint="Choose another one with --port, or 0 for any."
-            )
+        for port, option in ((self.options.port, "--port"), (self.options.gateway_port, "--http-port")):
+            if port and not is_free(port):
+                raise LocalStackError(f"port {port} is in use", hint=f"Choose another one with {option}, or 0 for any.")
         try:
             self._state = StateFolder(self.options.folder)
             self._janitor = Janitor()
@@ -171,15 +181,14 @@ class LocalStack:
 
     def _start_processes(self, state: StateFolder, janitor: Janitor, weed: Path) -> None:
         """Start all at once; the services wait for the store."""
-        names = [*STAGES, ORCHESTRATOR]
+        names = [*STAGES, ORCHESTRATOR, *([] if self.options.gateway_port is None else [GATEWAY])]
         ports = free_ports(seaweed.PORT_COUNT + 2 * len(names))
         self._ports = seaweed.SeaweedPorts(*ports[: seaweed.PORT_COUNT])
         own = iter(ports[seaweed.PORT_COUNT :])
-        self._services = [Service(name, self.options.modules[name], next(own), next(own)) for name in names]
-        if self.options.port:
-            *stages, orchestrator = self._services
-            fixed = Service(orchestrator.name, orchestrator.module, self.options.port, orchestrator.metrics_port)
-            self._services = [*stages, fixed]
+        fixed = {ORCHESTRATOR: self.options.port, GATEWAY: self.options.gateway_port}
+        self._services = [
+            Service(name, self.options.modules[name], fixed.get(name) or next(own), next(own)) for name in names
+        ]
         for path in self._ports.unix_sockets:
             janitor.tell("remove", path)
         credentials = state.credentials()
@@ -192,7 +201,7 @@ class LocalStack:
             log=log_file(state.path, STORE),
             janitor=janitor,
         )
-        addresses = {service.name: service.address for service in self._services if service.name in STAGES}
+        addresses = {service.name: service.address for service in self._services}
         for service in self._services:
             port_file(state.path, service).unlink(missing_ok=True)
             variables = environment(
@@ -248,11 +257,12 @@ class LocalStack:
         )
 
     def _stop_processes(self) -> None:
-        """Orchestrator first, so that no job starts; then the stages together; the store last."""
+        """Gateway and orchestrator first, so that no job starts; then the stages together; the store last."""
         persistent = self._state is not None and not self._state.temporary
-        stages = [child for child in self._children if child.name != ORCHESTRATOR]
-        others = [child for child in self._children if child.name == ORCHESTRATOR]
-        stop_together(others, STOP_GRACE_S + 1)
+        front = (GATEWAY, ORCHESTRATOR)
+        stages = [child for child in self._children if child.name not in front]
+        for name in front:
+            stop_together([child for child in self._children if child.name == name], STOP_GRACE_S + 1)
         stop_together(stages, STOP_GRACE_S + 1)
         if self._store is not None:
             self._store.stop(STORE_GRACE_S if persistent else 0.0)

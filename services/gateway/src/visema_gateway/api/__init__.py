@@ -1,0 +1,1 @@
+"""HTTP: routes, errors, limits and documentation over the core."""

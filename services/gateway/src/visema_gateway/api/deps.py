@@ -1,0 +1,119 @@
+"""What routes take: the gateway, the caller, base URL, forms turned into orders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Header, Path, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from pydantic import ValidationError
+from visema_kit.errors import InvalidInput
+
+from visema_gateway.api.forms import Form, Forms
+from visema_gateway.core.callers import Caller, caller_of
+from visema_gateway.core.gateway import Gateway, Order
+from visema_gateway.core.options import OPTION_NAMES, VideoOptions
+
+IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
+LARGEST_NUMBER: Final = 2**31 - 1
+
+_bearer = HTTPBearer(auto_error=False, description="Where the operator has set tokens.")
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves this request."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def authenticated(request: Request, _documented: Annotated[object, Depends(_bearer)]) -> Caller:
+    """The caller. Raises: Unauthenticated."""
+    gateway = gateway_of(request)
+    caller = caller_of(request.headers.get("authorization"), gateway.tokens)
+    await gateway.webhooks.wake(caller)
+    return caller
+
+
+def base_url(request: Request) -> str:
+    """What absolute URLs begin with."""
+    return gateway_of(request).settings.public_url or str(request.base_url).rstrip("/")
+
+
+def forms_of(request: Request) -> Forms:
+    """Receives multipart bodies."""
+    forms: Forms = request.app.state.forms
+    return forms
+
+
+TheGateway = Annotated[Gateway, Depends(gateway_of)]
+TheCaller = Annotated[Caller, Depends(authenticated)]
+BaseUrl = Annotated[str, Depends(base_url)]
+TheForms = Annotated[Forms, Depends(forms_of)]
+JobId = Annotated[str, Path(pattern=IDENTIFIER, description="Id of the job.")]
+AvatarId = Annotated[str, Path(pattern=IDENTIFIER, description="Id of the avatar.")]
+Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]{1,128}$",
+        description="The same key and body make one job only; the same key with another body is refused with 409.",
+    ),
+]
+
+
+def options_in(form: Form) -> VideoOptions:
+    """The video's settings among a form's fields. Raises: RequestValidationError."""
+    given = {name: text for name, text in form.fields.items() if name in OPTION_NAMES and text != ""}
+    try:
+        return VideoOptions.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**line, "loc": ("body", *line["loc"])} for line in error.errors()]) from None
+
+
+def order_in(form: Form, request_id: str | None) -> Order:
+    """The video that a form asks for. Raises: InvalidInput, RequestValidationError."""
+    known = OPTION_NAMES | {"text", "voice_id", "avatar_id", "webhook_url"}
+    unknown = sorted(set(form.fields) - known)
+    if unknown:
+        raise InvalidInput(f"there is no field {unknown[0][:60]!r}", field=unknown[0][:60])
+    return Order(
+        portrait=form.files.get("image"),
+        avatar_id=form.fields.get("avatar_id") or None,
+        audio=form.files.get("audio"),
+        text=form.fields.get("text") or None,
+        voice_id=form.fields.get("voice_id", ""),
+        options=options_in(form),
+        request_id=request_id,
+        webhook_url=form.fields.get("webhook_url") or None,
+    )
+
+
+def multipart(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """The documentation of a multipart body; files are `{"type": "string", "format": "binary"}`."""
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+FILE: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
+
+
+def option_properties() -> dict[str, Any]:
+    """The video's settings as form fields, for the documentation."""
+    properties: dict[str, Any] = VideoOptions.model_json_schema()["properties"]
+    return {
+        name: {key: value for key, value in schema.items() if key != "default"} for name, schema in properties.items()
+    }
+
+
+def order_properties() -> dict[str, Any]:
+    """All fields of an order as a form, for the documentation."""
+    return {
+        "image": {**FILE, "description": "Portrait: JPEG, PNG or WebP, up to 5 MB. Or give `avatar_id`."},
+        "avatar_id": {"type": "string", "description": "An avatar instead of an image."},
+        "audio": {**FILE, "description": "Speech: WAV, MP3, FLAC, OGG or M4A, up to 25 MB and 60 s. Or give `text`."},
+        "text": {"type": "string", "maxLength": 5000, "description": "What to say."},
+        "voice_id": {"type": "string", "description": "Voice for `text`; see /v1/voices."},
+        "webhook_url": {"type": "string", "description": "Gets the job as JSON, signed, when it has ended."},
+        **option_properties(),
+    }

@@ -1,0 +1,187 @@
+"""The façade: everything that the routes can do, for one caller at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from visema.common.v1 import common_pb2
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema_client.media import MediaSource
+from visema_kit.auth import TokenTable
+from visema_kit.errors import InvalidInput, JobNotFound, PreconditionFailed
+
+from visema_gateway.core.callers import Caller, Clients
+from visema_gateway.core.library import Library
+from visema_gateway.core.options import VideoOptions
+from visema_gateway.core.outbound import Outbound
+from visema_gateway.core.peers import Peers
+from visema_gateway.core.views import SUCCEEDED
+from visema_gateway.core.watches import Watch, Watches
+from visema_gateway.core.webhooks import Webhooks
+from visema_gateway.settings import GatewaySettings
+
+LONGEST_TEXT: Final = 5000
+STREAMED_BYTES: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A video that somebody wants: exactly one of portrait and avatar, exactly one of audio and text."""
+
+    portrait: MediaSource | None = None
+    avatar_id: str | None = None
+    audio: MediaSource | None = None
+    text: str | None = None
+    voice_id: str = ""
+    options: VideoOptions = field(default_factory=VideoOptions)
+    request_id: str | None = None
+    webhook_url: str | None = None
+
+    def check(self) -> None:
+        """Raises: InvalidInput: what can be said without looking at the media."""
+        if (self.portrait is None) == (self.avatar_id is None):
+            raise InvalidInput("give either an image or an avatar", field="image")
+        if (self.audio is None) == (self.text is None):
+            raise InvalidInput("give either audio or text", field="audio")
+        if self.text is not None and not self.text.strip():
+            raise InvalidInput("the text is empty", field="text")
+        if self.text is not None and len(self.text) > LONGEST_TEXT:
+            raise InvalidInput(f"the text has more than {LONGEST_TEXT} characters", field="text")
+
+
+class Gateway:
+    """Make it on the event loop that shall run it."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.tokens = TokenTable(settings.tokens_file) if settings.tokens_file else None
+        self.clients = Clients(settings.orchestrator_address, settings.client_tls)
+        self.watches = Watches(self.clients)
+        self.library = Library(settings.alchemy_url)
+        self.peers = Peers(settings.orchestrator_address, settings.speech_address, settings.client_tls)
+        self._outbound = Outbound(settings.private_hosts)
+        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+        self.webhooks = Webhooks(self.library, self.watches, self._outbound, secret)
+
+    async def start(self) -> None:
+        """Open the database. Raises: StoreUnavailable."""
+        await self.library.prepare()
+
+    async def stop(self) -> None:
+        """Close everything; jobs go on at the orchestrator."""
+        await self.webhooks.close()
+        await self.watches.close()
+        await self._outbound.close()
+        await self.peers.close()
+        await self.clients.close()
+        self.library.close()
+
+    async def make(self, caller: Caller, order: Order) -> jobs_pb2.Job:
+        """Start a job. Raises: InvalidInput and its kinds, QueueFull, VisemaError."""
+        order.check()
+        if order.webhook_url is not None:
+            await self.webhooks.check(order.webhook_url)
+        clients = await self.clients.of(caller)
+        spec = await clients.calls.job_spec(
+            order.portrait,
+            order.audio,
+            avatar_id=order.avatar_id,
+            text=order.text,
+            voice_id=order.voice_id,
+            settings=order.options.settings(),
+        )
+        job = await clients.calls.create_job(spec, request_id=order.request_id)
+        if order.webhook_url is not None:
+            await self.webhooks.add(caller, job.job_id, order.webhook_url)
+        return job
+
+    async def watch(self, caller: Caller, job_id: str) -> Watch:
+        """What is known about a job. Raises: JobNotFound, VisemaError."""
+        return await self.watches.of(caller, job_id)
+
+    async def jobs(
+        self, caller: Caller, *, states: Sequence[jobs_pb2.JobState.ValueType], avatar_id: str, size: int, token: str
+    ) -> tuple[Sequence[jobs_pb2.Job], str]:
+        """A page of jobs, newest first, and the next page's token. Raises: VisemaError."""
+        clients = await self.clients.of(caller)
+        return await clients.calls.job_page(states=states, avatar_id=avatar_id, page_size=size, page_token=token)
+
+    async def jobs_of_avatar(self, caller: Caller, avatar_id: str) -> list[jobs_pb2.Job]:
+        """All jobs of an avatar, newest first. Raises: VisemaError."""
+        clients = await self.clients.of(caller)
+        return [job async for job in clients.calls.list_jobs(avatar_id=avatar_id, page_size=200)]
+
+    async def cancel(self, caller: Caller, job_id: str) -> jobs_pb2.Job:
+        """Ask a job to stop. Raises: JobNotFound, VisemaError."""
+        return await (await self.clients.of(caller)).calls.cancel_job(job_id)
+
+    async def delete(self, caller: Caller, job_id: str) -> None:
+        """Delete an ended job with its video. Raises: JobNotFound, JobNotEnded, VisemaError."""
+        await (await self.clients.of(caller)).calls.delete_job(job_id)
+        self.watches.forget(caller, job_id)
+
+    async def result(self, caller: Caller, job_id: str) -> jobs_pb2.Job:
+        """A job that has a video. Raises: JobNotFound: no such job. PreconditionFailed: it has none (yet)."""
+        job = (await self.watch(caller, job_id)).job
+        if job.state != SUCCEEDED or not job.result.video.key:
+            raise PreconditionFailed(
+                "the job has no video (yet)", metadata={"job_id": job_id, "state": jobs_pb2.JobState.Name(job.state)}
+            )
+        return job
+
+    async def speech_of(self, caller: Caller, job_id: str) -> common_pb2.ObjectRef:
+        """The audio that a job was made from; for text the video, whose sound it is. Raises: VisemaError."""
+        job = (await self.watch(caller, job_id)).job
+        if job.spec.HasField("audio"):
+            return job.spec.audio
+        if job.state != SUCCEEDED:
+            raise JobNotFound("the text has not been spoken yet", metadata={"job_id": job_id})
+        return job.result.video
+
+    async def read(
+        self, caller: Caller, reference: common_pb2.ObjectRef, offset: int = 0, length: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of an object or a range of it. Raises: VisemaError, when they are read."""
+        clients = await self.clients.of(caller)
+        return clients.streams.iterate_object(reference, offset_bytes=offset, length_bytes=length)
+
+    async def upload(self, caller: Caller, kind: str, path: Path) -> common_pb2.ObjectRef:
+        """Send a received file on; `kind` is `portrait` or `audio`. Raises: VisemaError."""
+        calls = (await self.clients.of(caller)).calls
+        return await (calls.upload_portrait(path) if kind == "portrait" else calls.upload_audio(path))
+
+    async def make_avatar(
+        self,
+        caller: Caller,
+        portrait: MediaSource,
+        *,
+        name: str,
+        description: str,
+        options: VideoOptions,
+        request_id: str | None,
+    ) -> avatars_pb2.Avatar:
+        """Register a portrait. Raises: NoFaceFound and others, VisemaError."""
+        clients = await self.clients.of(caller)
+        return await clients.calls.create_avatar(
+            portrait, name=name, description=description, settings=options.settings(), request_id=request_id
+        )
+
+    async def avatar(self, caller: Caller, avatar_id: str) -> avatars_pb2.Avatar:
+        """Read an avatar. Raises: AvatarNotFound, VisemaError."""
+        return await (await self.clients.of(caller)).calls.get_avatar(avatar_id)
+
+    async def avatars(self, caller: Caller, size: int, token: str) -> tuple[Sequence[avatars_pb2.Avatar], str]:
+        """A page of avatars, newest first, and the next page's token. Raises: VisemaError."""
+        return await (await self.clients.of(caller)).calls.avatar_page(page_size=size, page_token=token)
+
+    async def all_avatars(self, caller: Caller) -> list[avatars_pb2.Avatar]:
+        """All avatars, newest first. Raises: VisemaError."""
+        clients = await self.clients.of(caller)
+        return [avatar async for avatar in clients.calls.list_avatars(page_size=200)]
+
+    async def delete_avatar(self, caller: Caller, avatar_id: str) -> None:
+        """Delete an avatar; finished videos stay. Raises: AvatarNotFound, VisemaError."""
+        await (await self.clients.of(caller)).calls.delete_avatar(avatar_id)

@@ -1,0 +1,94 @@
+// Step 1: a photo or an avatar, with its preview and the face where the server found it.
+import * as api from "./api.js";
+import { dropZone, find, make, megabytes, note, show } from "./dom.js";
+import * as settings from "./settings.js";
+import { explain, say } from "./words.js";
+
+const AVATAR_FIELDS = new Set(["expression", "expression_strength", "head_motion", "breathing", "gaze_wander", "blinks_per_minute", "size_px", "framing", "face", "engine"]);
+let chosen = { file: null, avatar: null };
+let limits = { image_max_bytes: 5 * 1048576 };
+
+export const current = () => chosen;
+export const previewUrl = () => find("preview-img").src;
+
+export function begin(config) {
+  limits = config.limits;
+  dropZone(find("drop-image"), find("image"), takeFile);
+  find("keep").addEventListener("click", keep);
+}
+
+export function takeFile(file) {
+  if (!/^image\/(jpeg|png|webp)$/.test(file.type)) return refuse(say("err_MEDIA_NOT_ALLOWED"));
+  if (file.size > limits.image_max_bytes) return refuse(say("err_IMAGE_TOO_LARGE"));
+  chosen = { file, avatar: null };
+  preview(URL.createObjectURL(file), file.name);
+  find("avatar-name").value = "";
+  show(find("keep-row"));
+  note(find("image-note"), say("chosenFile", { name: file.name, size: megabytes(file.size) }));
+}
+
+export async function takeAvatar(avatar) {
+  chosen = { file: null, avatar };
+  show(find("keep-row"), false);
+  find("image").value = "";
+  note(find("image-note"), say("chosenAvatar", { name: avatar.name || say("untitled") }));
+  preview(await api.media(`/v1/avatars/${avatar.id}/image`), avatar.name, avatar.face);
+}
+
+function refuse(text) {
+  chosen = { file: null, avatar: null };
+  find("image").value = "";
+  for (const id of ["preview", "keep-row"]) show(find(id), false);
+  show(find("image-hint"));
+  note(find("image-note"), text, true);
+}
+
+function preview(url, name, face) {
+  const image = find("preview-img");
+  image.onload = () => frame(image, face);
+  image.onerror = () => refuse(say("err_MEDIA_UNREADABLE"));
+  image.src = url;
+  image.alt = name || say("portrait");
+  show(find("face-box"), false);
+  show(find("preview"));
+  show(find("image-hint"), false);
+}
+
+function frame(image, face) {
+  const box = find("face-box");
+  show(box, Boolean(face));
+  if (!face) return;
+  const part = (value, whole) => `${(100 * value) / whole}%`;
+  box.style.left = part(face.left_px, image.naturalWidth);
+  box.style.top = part(face.top_px, image.naturalHeight);
+  box.style.width = part(face.width_px, image.naturalWidth);
+  box.style.height = part(face.height_px, image.naturalHeight);
+}
+
+async function keep() {
+  const name = find("avatar-name").value.trim();
+  if (!name) return find("avatar-name").focus();
+  const wanted = new FormData();
+  settings.addTo(wanted, false);
+  const form = new FormData();
+  form.append("image", chosen.file);
+  form.append("name", name);
+  for (const [field, value] of wanted) if (AVATAR_FIELDS.has(field)) form.append(field, value);
+  find("keep").disabled = true;
+  note(find("image-note"), say("keeping"));
+  try {
+    await takeAvatar(await api.keepAvatar(form));
+    note(find("image-note"), say("kept", { name }));
+    document.dispatchEvent(new Event("library-changed"));
+  } catch (error) {
+    note(find("image-note"), explain(error), true);
+  } finally {
+    find("keep").disabled = false;
+  }
+}
+
+export const thumbnail = (avatar) => {
+  const image = make("img", { alt: avatar.name || say("untitled"), loading: "lazy" });
+  api.media(`/v1/avatars/${avatar.id}/image`).then((url) => { image.src = url; }).catch(() => {});
+  return image;
+};

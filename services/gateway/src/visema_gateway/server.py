@@ -1,0 +1,172 @@
+"""The HTTP server: uvicorn with patience for headers that is limited, a port file, and an end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from visema_kit.logs import get_logger
+from visema_kit.metrics import Metrics
+from visema_kit.metrics_server import serve_metrics
+from visema_kit.settings import split_host_port
+
+from visema_gateway.app import make_app
+from visema_gateway.settings import GatewaySettings
+
+KEEP_ALIVE_S: Final = 30
+BACKLOG: Final = 1024
+POLL_S: Final = 0.01
+SERVICE: Final = "gateway"
+
+log = get_logger(__name__)
+
+
+class _PatientProtocol(H11Protocol):
+    """Closes connections whose request line and headers do not arrive in time."""
+
+    headers_timeout_s = 15.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self._wait_for_headers()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        if self._deadline is None:  # from the first byte on, however many more trickle in
+            self._deadline = self.loop.call_later(self.headers_timeout_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+class Server:
+    """One gateway process: HTTP and metrics."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises: OSError: an address cannot be bound. SystemExit: it cannot start."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with self.serving():
+            await stop.wait()
+            log.info("draining")
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Serve while the block runs. Yields: the URL."""
+        settings = self._settings
+        with ExitStack() as stack:
+            listener = stack.enter_context(_listen(settings.listen))
+            metrics_address = self._start_metrics(stack)
+            server = _QuietServer(self._config())
+            task = asyncio.create_task(server.serve([listener]), name="http")
+            try:
+                while not server.started:
+                    if task.done():
+                        task.result()
+                        raise SystemExit(1)
+                    await asyncio.sleep(POLL_S)
+                address = _reachable(listener)
+                scheme = "https" if settings.tls_cert else "http"
+                if settings.port_file is not None:
+                    _write_port_file(settings.port_file, address, metrics_address)
+                    stack.callback(settings.port_file.unlink, missing_ok=True)
+                log.info("serving", http=f"{scheme}://{address}", metrics=metrics_address)
+                yield f"{scheme}://{address}"
+            finally:
+                server.should_exit = True
+                await task
+        log.info("stopped")
+
+    def _config(self) -> uvicorn.Config:
+        settings = self._settings
+        protocol = type("Protocol", (_PatientProtocol,), {"headers_timeout_s": settings.idle_timeout_s})
+        return uvicorn.Config(
+            make_app(settings, self._metrics),
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+            backlog=BACKLOG,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+        )
+
+    def _start_metrics(self, stack: ExitStack) -> str:
+        self._metrics.describe_process(SERVICE)
+        if not self._settings.metrics_listen:
+            return ""
+        host, port = split_host_port(self._settings.metrics_listen)
+        return f"{host}:{stack.enter_context(serve_metrics(host, port, self._metrics.registry))}"
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to the process."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator function there
+        """Nothing: `Server.run` has its own."""
+        return nullcontext()
+
+
+def _listen(address: str) -> socket.socket:
+    host, port = split_host_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _reachable(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _write_port_file(path: Path, address: str, metrics_address: str) -> None:
+    """Whoever waits for the file never sees half of it."""
+    content = {"http": address, "metrics": metrics_address, "pid": os.getpid()}
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,111 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from visema_kit.channel import TlsFiles
+from visema_kit.settings import PREFIX, HttpEndpoint, ListenAddress
+
+MEBIBYTE = 1 << 20
+
+
+class GatewaySettings(BaseSettings):
+    """What the gateway reads from its environment. It needs no object store: media go through the orchestrator.
+
+    services/gateway/README.md holds the table; a test compares it with this class.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    listen: ListenAddress = Field(
+        default="127.0.0.1:8080", min_length=4, description="Address of the HTTP server; port 0 takes a free port."
+    )
+    metrics_listen: ListenAddress = Field(
+        default="127.0.0.1:0", description="Address of the Prometheus endpoint `/metrics`; `off` for none."
+    )
+    orchestrator_address: str = Field(min_length=1, description="`host:port` of the orchestrator.")
+    speech_address: str = Field(default="", description="`host:port` of the speech service; empty: no list of voices.")
+    database_url: str = Field(
+        default="sqlite:///gateway.db",
+        pattern=r"^(sqlite:///.+|postgresql(\+psycopg)?://.+)$",
+        repr=False,
+        description="Integer ids and pending webhooks: `sqlite:///file`, or `postgresql://…` for several gateways.",
+    )
+    tokens_file: FilePath | None = Field(
+        default=None, description="The orchestrator's tokens file; without it tokens are passed on unchecked."
+    )
+    public_url: HttpEndpoint = Field(
+        default="", description="How clients reach the gateway, for absolute URLs; empty: the request's own host."
+    )
+    cors_origins: str = Field(
+        default="", description="Origins that may call from a browser, separated by commas; `*` for all."
+    )
+    tls_cert: FilePath | None = Field(
+        default=None, description="PEM file with the certificate chain: switches HTTPS on."
+    )
+    tls_key: FilePath | None = Field(default=None, description="PEM file with the private key of `TLS_CERT`.")
+    tls_ca: FilePath | None = Field(
+        default=None, description="PEM file with the CA that signed the orchestrator's certificate."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log lines that are written."
+    )
+    grace_s: float = Field(default=5.0, ge=0, le=3600, description="Seconds that running requests get after SIGTERM.")
+    port_file: Path | None = Field(
+        default=None, description="File that gets the real addresses as JSON once the gateway serves."
+    )
+    image_max_bytes: int = Field(default=5 * MEBIBYTE, ge=1, description="Largest picture file.")
+    audio_max_bytes: int = Field(default=25 * MEBIBYTE, ge=1, description="Largest audio file.")
+    audio_max_s: float = Field(default=60.0, gt=0, description="Longest audio, for `/config` and the page.")
+    upload_slots: int = Field(default=16, ge=1, le=1024, description="Uploads that are received at once; beyond: 429.")
+    upload_timeout_s: float = Field(default=120.0, gt=0, description="Longest time that a body may take to arrive.")
+    idle_timeout_s: float = Field(
+        default=15.0, gt=0, description="Longest pause in a body, and longest time for a request's headers."
+    )
+    stream_limit: int = Field(default=2000, ge=1, description="Event streams at once; beyond: 429.")
+    read_rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second that a caller may make.")
+    write_rate_per_s: float = Field(default=5.0, gt=0, description="Requests a second that make or delete something.")
+    rate_burst_s: float = Field(default=4.0, ge=1, description="Seconds of the rates that may come at once.")
+    webhook_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="Key of the webhooks' signatures; without it there are no webhooks."
+    )
+    webhook_private_hosts: str = Field(
+        default="",
+        description="Hosts that webhooks may reach although their address is private or plain HTTP, with commas.",
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together")
+        return self
+
+    @property
+    def client_tls(self) -> TlsFiles | None:
+        """What the orchestrator is called with; None where TLS is off."""
+        if self.tls_ca is None and self.tls_cert is None:
+            return None
+        return TlsFiles(self.tls_ca, self.tls_cert, self.tls_key)
+
+    @property
+    def origins(self) -> list[str]:
+        """`cors_origins` as a list."""
+        return _listed(self.cors_origins)
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        """`webhook_private_hosts` as a set."""
+        return frozenset(_listed(self.webhook_private_hosts))
+
+    @property
+    def alchemy_url(self) -> str:
+        """`database_url` with the driver."""
+        return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

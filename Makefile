@@ -82,8 +82,8 @@ images: ## Build every service's image (TORCH_BUILD=none|cpu|cuda chooses torch 
 compose-up: ## Run everything in containers with Prometheus and Grafana; says where things are
 	@deploy/compose-up.sh
 
-test-containers: ## Build the images and run a job through the compose stack (needs a Docker engine)
-	@deploy/test-containers.sh
+test-containers: $(VENV)/.dev ## Build the images and run a job through the compose stack (needs a Docker engine)
+	@$(BIN)/python tests/deploy/containers.py
 
 locks: $(VENV)/.dev ## Write the hashed locks of the images again
 	@$(BIN)/python deploy/locks/make_locks.py

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from visema_liveportrait.motion_plan import MotionPlan
-from visema_liveportrait.motion_planner import PITCH, YAW, MotionPlanner, loop_frame_count
+from visema_liveportrait.motion_planner import EYES_HOLD_TARGET, PITCH, ROLL, YAW, MotionPlanner, loop_frame_count
 from visema_liveportrait.motion_settings import Expression, MotionSettings
 
 RATES = st.sampled_from([Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(30000, 1001)])
@@ -78,12 +78,15 @@ def test_values_stay_within_their_bounds(motion: MotionSettings, rate: Fraction)
         plan = planner.plan(0, 700)
         assert all(np.isfinite(series).all() for series in plan.series().values())
         assert np.abs(plan.yaw_deg).max() <= YAW.peak * motion.head_motion + 1e-6
-        assert np.abs(plan.roll_deg).max() <= 2.0 * motion.head_motion + 1e-6
+        assert np.abs(plan.roll_deg).max() <= ROLL.peak * motion.head_motion + 1e-6
         assert plan.breath.min() >= 0.0
         assert plan.breath.max() <= motion.breathing + 1e-6
         assert plan.left_open.min() >= 0.0
         assert plan.left_open.max() <= 1.0
-        assert np.abs(plan.gaze_x_deg).max() <= 6.5 * motion.gaze_wander + 2.0 * motion.head_motion + 1e-5
+        assert (
+            np.abs(plan.gaze_x_deg).max()
+            <= 6.5 * motion.gaze_wander + EYES_HOLD_TARGET * YAW.peak * motion.head_motion + 1e-5
+        )
         expressive = motion.expression is not Expression.NEUTRAL
         assert plan.expression_weight[0] == pytest.approx(motion.expression_strength if expressive else 0.0)
 

@@ -50,8 +50,8 @@ EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
 BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
 BREATH_WANDER = 0.35
 REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 10.0
-DRAWS = 48  # of a head motion, until one begins lively
-LIVELY_S, LIVELY_SHARE = 4.8, 0.65
+DRAWS = 24  # of a head motion, until one begins lively
+LIVELY_S, LIVELY_SHARE = 4.8, 0.55
 SHORTEST_NATURAL_LOOP_S, SLOWEST_LOOP_S = 4.0, 60.0
 
 

@@ -55,13 +55,17 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         self._metrics.engine_info.labels(STAGE, description.name, description.version, degraded).set(1)
 
     async def Describe(  # noqa: N802  # the RPC's name
-        self, request: lipsync_pb2.DescribeRequest, context: Context  # noqa: ARG002  # the RPC's shape
+        self,
+        request: lipsync_pb2.DescribeRequest,
+        context: Context,  # noqa: ARG002  # the RPC's shape
     ) -> lipsync_pb2.DescribeResponse:
         """The engine that a call gets that does not ask for one."""
         return lipsync_pb2.DescribeResponse(engine=engine_info(self._chosen(EngineChoice.AUTO).description))
 
     async def Sync(  # noqa: N802  # the RPC's name
-        self, request_iterator: AsyncIterator[lipsync_pb2.SyncRequest], context: Context  # noqa: ARG002  # the RPC's shape
+        self,
+        request_iterator: AsyncIterator[lipsync_pb2.SyncRequest],
+        context: Context,  # noqa: ARG002  # the RPC's shape
     ) -> AsyncGenerator[lipsync_pb2.SyncResponse, None]:
         """Synchronise a stream of segments; see the proto for the order of replies."""
         with self._slot():

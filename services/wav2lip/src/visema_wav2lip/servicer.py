@@ -56,7 +56,7 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
 
     async def Describe(  # noqa: N802  # the RPC's name
         self,
-        request: lipsync_pb2.DescribeRequest,
+        request: lipsync_pb2.DescribeRequest,  # noqa: ARG002  # the RPC's shape
         context: Context,  # noqa: ARG002  # the RPC's shape
     ) -> lipsync_pb2.DescribeResponse:
         """The engine that a call gets that does not ask for one."""

@@ -252,6 +252,7 @@ def main() -> None:
     """Build, start, check, remove."""
     variables, left_out = choose_images()
     stack = Stack(variables)
+    stack.compose("-f", "docker-compose.gpu.yml", "config", "-q")
     for service in OURS:
         say(f"building {service}")
         stack.compose("build", service)

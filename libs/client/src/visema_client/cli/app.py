@@ -6,6 +6,7 @@ import typer
 
 from visema_client import models_cli
 from visema_client.cli import avatars, jobs
+from visema_client.cli.bench import bench
 from visema_client.cli.demo import demo
 from visema_client.cli.doctor import doctor
 from visema_client.cli.generate import generate
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog=EPILOG,
 )
-for command in (generate, demo, voices, up, doctor):
+for command in (generate, demo, voices, up, doctor, bench):
     app.command()(command)
 for name, group in (("jobs", jobs.app), ("avatars", avatars.app), ("models", models_cli.app)):
     app.add_typer(group, name=name)

@@ -54,6 +54,12 @@ def test_alerts_fire_when_they_should_and_only_then(path: Path):
     promtool("test", "rules", path.name, cwd=path.parent)
 
 
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
+def test_rule_tests_say_in_which_order_groups_are_evaluated(path: Path):
+    groups = [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]]
+    assert yaml.safe_load(path.read_text())["group_eval_order"] == groups  # promtool's own order is a chance
+
+
 @pytest.mark.parametrize("name", alerts())
 def test_every_alert_is_shown_to_fire_and_not_to_fire(name: str):
     expectations = [bool(check["exp_alerts"]) for check in alert_tests() if check["alertname"] == name]

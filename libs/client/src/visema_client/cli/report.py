@@ -37,7 +37,7 @@ def print_report(job: jobs_pb2.Job) -> None:
     report = job.report
     target_s = seconds(report.target_duration) or TOTAL_TARGET_S
     title = f"{job.result.frame_count} frames, {seconds(job.result.video_duration):.2f} s of video"
-    table = Table(title=title, box=SIMPLE_HEAD)  # fits a terminal of 80 columns
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fits a terminal of 80 columns
     for name in ("stage", "engine"):
         table.add_column(name, no_wrap=True)
     for name in ("starts", "1st seg.", "ends", "took", "target", "reused"):

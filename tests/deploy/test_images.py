@@ -96,3 +96,18 @@ def test_the_build_context_holds_no_tests_results_or_environment():
     assert next(rule for rule in rules if rule and not rule.startswith("#")) == "*"
     allowed = {rule[1:].split("/")[0] for rule in rules if rule.startswith("!")}
     assert allowed == {"LICENSE", "libs", "services", "deploy"}
+
+
+@pytest.mark.parametrize("service", ["liveportrait", "wav2lip"])
+@pytest.mark.parametrize(
+    ("wanted", "found", "status"), [("cpu", "cpu", 0), ("cpu", "12.8", 1), ("cuda", "12.8", 0), ("cuda", "cpu", 1)]
+)
+def test_a_build_with_the_wrong_torch_fails(service: str, wanted: str, found: str, status: int):
+    text = (ROOT / "services" / service / "Dockerfile").read_text()
+    guard = " && ".join(re.findall(r"^ && (if \[ \"\$TORCH_BUILD\".+?; fi)", text, re.MULTILINE))
+    assert guard.count("exit 1") == 2
+    script = f"TORCH_BUILD={wanted}; built_for={found}; {guard}"
+    assert (
+        subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, check=False).returncode
+        == status
+    )

@@ -141,6 +141,8 @@ class FakeLips(_Stage, lipsync_pb2_grpc.LipSyncServiceServicer):
             self.orders.opened.append(opening)
             tenant, work_id = opening.context.tenant, opening.context.work_id
             await self.objects.get(opening.audio, tenant)
+            if opening.HasField("reference"):
+                await self.objects.get(opening.reference.object, tenant)
             yield lipsync_pb2.SyncResponse(
                 accepted=lipsync_pb2.SyncAccepted(engine=self.engine, max_in_flight=min(opening.max_in_flight, 2))
             )

@@ -90,7 +90,7 @@ class _Stage:
     async def counting_cancellation(self) -> AsyncIterator[None]:
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # also when it waits in a yield
             self.orders.cancelled += 1
             raise
 

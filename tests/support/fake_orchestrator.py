@@ -22,6 +22,7 @@ from visema.orchestrator.v1 import (
 )
 from visema_kit.errors import (
     AvatarNotFound,
+    InvalidInput,
     JobNotFound,
     MediaNotAllowed,
     ObjectNotFound,
@@ -156,6 +157,8 @@ class FakeOrchestrator(
     async def ListJobs(self, request, context):  # noqa: N802
         self.script.begin("ListJobs", request, context)
         jobs = [job for job in reversed(self.jobs.values()) if not request.states or job.state in request.states]
+        if request.page_token and not (request.page_token.isascii() and request.page_token.isdecimal()):
+            raise InvalidInput("the page token is damaged", field="page_token")
         first = int(request.page_token or 0)
         last = first + request.page_size
         return jobs_pb2.ListJobsResponse(jobs=jobs[first:last], next_page_token=str(last) if last < len(jobs) else "")

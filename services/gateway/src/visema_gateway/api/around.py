@@ -21,6 +21,7 @@ from visema_gateway.api.rates import RateLimit
 from visema_gateway.settings import GatewaySettings
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+POLLED: Final = frozenset({"/health", "/status/{job_id}"})  # logged as debug: hundreds a second say nothing new
 UNLIMITED: Final = frozenset({"/health"})
 CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -77,7 +78,7 @@ class Around:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 reply = MutableHeaders(scope=message)
                 reply["x-request-id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
@@ -116,7 +117,9 @@ class Around:
         route = getattr(scope.get("route"), "path", "") or "other"
         method = scope["method"] if scope["method"] in READING | {"POST", "DELETE"} else "other"
         self._metrics.requests.labels(method, route, str(status)).observe(elapsed_s)
-        write = log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
+        write = log.debug if route in POLLED else log.info
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            write = log.warning
         write(
             "http_request",
             method=method,

@@ -213,9 +213,9 @@ async def animation_status(gateway: TheGateway, caller: TheCaller, base: BaseUrl
     return await _animation(gateway, caller, watch.job, base)
 
 
-@router.api_route(
+@router.head("/animations/{number}/{what}", include_in_schema=False)
+@router.get(
     "/animations/{number}/{what}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=documented(404, 409, 416, 422)
     | {200: {"content": {"video/mp4": {"schema": BINARY}, "audio/wav": {"schema": BINARY}}}},
@@ -248,9 +248,9 @@ async def history(gateway: TheGateway, caller: TheCaller, base: BaseUrl, number:
     return [await _animation(gateway, caller, job, base) for job in jobs]
 
 
-@router.api_route(
+@router.head("/{number}/image", include_in_schema=False)
+@router.get(
     "/{number}/image",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=documented(404, 422) | {200: {"content": {"image/*": {"schema": BINARY}}}},
     summary="An avatar's picture",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
 from fastapi.responses import StreamingResponse
-from visema_kit.errors import VisemaError
 
 from visema_gateway.api.problems import Refusal
 from visema_gateway.core.watches import Event, Watch
@@ -42,25 +40,21 @@ class Streams:
 
 
 async def _lines(watch: Watch, after_sequence: int) -> AsyncGenerator[bytes, None]:
+    """Blocks of events. An error ends them: the client comes again, and is told then what is the matter."""
     yield b"retry: %d\n\n" % RETRY_MS
-    events = watch.after(after_sequence)
-    waiting: asyncio.Future[Event | None] | None = None
-    try:
-        while True:
-            if waiting is None:
-                waiting = asyncio.ensure_future(anext(events, None))
-            await asyncio.wait({waiting}, timeout=SILENCE_S)
-            if not waiting.done():
-                yield b": still here\n\n"
-                continue
-            event = waiting.result()
-            waiting = None
-            if event is None:
-                return
-            kind = b"end" if event.is_last else b"progress"
-            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, kind, event.data)
-    except VisemaError:
-        return  # the client connects again with Last-Event-ID, and is told what is the matter then
-    finally:
-        if waiting is not None:
-            waiting.cancel()
+    position = 0
+    while True:
+        news = watch.events[position:]
+        position += len(news)
+        blocks = [_block(event) for event in news if event.sequence > after_sequence]
+        if blocks:
+            yield b"".join(blocks)
+        elif watch.over:
+            return
+        elif not news and not await watch.changes(SILENCE_S):
+            yield b": still here\n\n"
+
+
+def _block(event: Event) -> bytes:
+    kind = b"end" if event.is_last else b"progress"
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, kind, event.data)

@@ -29,6 +29,8 @@ from visema_gateway.core.views import ErrorView, JobView, job_view
 
 router = APIRouter(tags=["short API"])
 
+STATUS_FRESH_S = 0.1  # of a running job: many polls within it share one answer
+
 State = Literal["processing", "completed", "error"]
 
 
@@ -92,14 +94,17 @@ async def generate(
 @router.get("/status/{job_id}", response_model=Status, responses=documented(404, 422), summary="How far it is")
 async def status(gateway: TheGateway, caller: TheCaller, job_id: JobId) -> Response:
     """Cheap: answered from the one watcher that each job has."""
-    job = (await gateway.watch(caller, job_id)).job
-    body = json.dumps(_status(job), separators=(",", ":"), ensure_ascii=False)
+    watch = await gateway.watch(caller, job_id)
+    body = watch.kept_answer(STATUS_FRESH_S)
+    if body is None:
+        body = json.dumps(_status(watch.job), separators=(",", ":"), ensure_ascii=False).encode()
+        watch.keep_answer(body)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-@router.api_route(
+@router.head("/download/{job_id}", include_in_schema=False)
+@router.get(
     "/download/{job_id}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=documented(404, 409, 416, 422) | {200: {"content": {"video/mp4": {"schema": BINARY}}}},
     summary="The finished video",
@@ -123,8 +128,7 @@ async def session_log(gateway: TheGateway, caller: TheCaller, job_id: JobId, bas
     """JSON lines: one for each event, and the report last."""
     watch = await gateway.watch(caller, job_id)
     if watch.ended:
-        async for _ in watch.after(0):  # what is past comes at once
-            pass
+        await watch.end()  # what is past comes at once
     lines = [
         {"time": event.time, "sequence": event.sequence, "event": "job_end" if event.is_last else "job_progress"}
         | _told(json.loads(event.data))

@@ -193,9 +193,9 @@ async def delete_job(gateway: TheGateway, caller: TheCaller, job_id: JobId) -> R
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.api_route(
+@router.head("/jobs/{job_id}/{what}", include_in_schema=False)
+@router.get(
     "/jobs/{job_id}/{what}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=documented(404, 409, 416, 422)
     | {200: {"content": {kind: {"schema": BINARY} for kind in ("video/mp4", "image/jpeg", "audio/wav")}}},
@@ -294,9 +294,9 @@ async def delete_avatar(gateway: TheGateway, caller: TheCaller, avatar_id: Avata
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.api_route(
+@router.head("/avatars/{avatar_id}/image", include_in_schema=False)
+@router.get(
     "/avatars/{avatar_id}/image",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=documented(404, 422) | {200: {"content": {"image/*": {"schema": BINARY}}}},
     summary="An avatar's picture",

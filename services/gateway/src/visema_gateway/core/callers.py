@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,8 +11,10 @@ from typing import Final
 from visema_client import AsyncVisema, RetryPolicy, Timeouts
 from visema_kit.auth import TokenTable
 from visema_kit.channel import TlsFiles
+from visema_kit.errors import Unauthenticated
 from visema_kit.keys import DEFAULT_TENANT
 
+TOKEN: Final = re.compile(r"[\x21-\x7e]{1,512}")
 CLIENTS_KEPT: Final = 256
 CALL_TIMEOUT_S: Final = 35.0  # the orchestrator's checks take 30 s at most
 NEVER: Final = RetryPolicy(attempts=1)  # who calls over HTTP is told at once, and tries again where that helps
@@ -35,6 +38,8 @@ def caller_of(authorization: str | None, tokens: TokenTable | None) -> Caller:
     """The caller that an `Authorization` header stands for. Raises: Unauthenticated."""
     scheme, _, rest = (authorization or "").partition(" ")
     token = rest.strip() if scheme.lower() == "bearer" and rest.strip() else None
+    if token is not None and not TOKEN.fullmatch(token):
+        raise Unauthenticated("the token has characters that no token has")  # nor could gRPC carry them
     if tokens is not None:
         return Caller(tokens.tenant_of((("authorization", f"Bearer {token}"),) if token else ()), token)
     if token is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,26 +57,39 @@ class Watch:
     asked_s: float = field(default_factory=time.monotonic)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
+    _answer: tuple[float, jobs_pb2.Job, bytes] | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the job has ended."""
         return self.job.state in ENDED
 
-    async def after(self, sequence: int) -> AsyncIterator[Event]:
-        """Events with a higher number, those already past first, up to the last. Raises: VisemaError."""
-        position = 0
-        while True:
-            while position < len(self.events):
-                event = self.events[position]
-                position += 1
-                if event.sequence > sequence:
-                    yield event
-            if self.over:
-                if self.error is not None:
-                    raise self.error
-                return
-            await self._changed.wait()
+    def kept_answer(self, fresh_s: float) -> bytes | None:
+        """An answer that was made for this very state, of a running job at most `fresh_s` ago; None: make one."""
+        if self._answer is None:
+            return None
+        made_s, job, body = self._answer
+        return body if job is self.job and (self.ended or time.monotonic() - made_s <= fresh_s) else None
+
+    def keep_answer(self, body: bytes) -> None:
+        """Keep an answer for those who ask next."""
+        self._answer = (time.monotonic(), self.job, body)
+
+    async def changes(self, patience_s: float | None = None) -> bool:
+        """Wait until there are new events or nothing more will come. Returns: False when the patience ran out."""
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def end(self) -> None:
+        """Wait until the job has ended. Raises: VisemaError: it cannot be followed any more."""
+        while not self.over:
+            await self.changes()
+        if self.error is not None:
+            raise self.error
 
     def start(self, client: AsyncVisema) -> None:
         """Begin to follow the job."""

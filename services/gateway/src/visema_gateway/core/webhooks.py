@@ -106,8 +106,7 @@ class Webhooks:
 
     async def _attempt(self, caller: Caller, webhook: PendingWebhook) -> int:
         watch = await self._watches.of(caller, webhook.job_id)
-        async for _ in watch.after(0):
-            pass
+        await watch.end()
         body = job_view(watch.job).model_dump_json().encode()
         headers = {
             "Content-Type": "application/json",

@@ -1,0 +1,245 @@
+"""What a person does with the web page, in a real browser, over the real stack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import visema_client
+
+SAMPLES = Path(visema_client.__file__).parent / "samples"
+PORTRAIT, SPEECH = SAMPLES / "portrait.jpg", SAMPLES / "speech.wav"
+WAIT_S = 60.0
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("browser")]
+
+
+def wait_until(page: Any, expression: str) -> None:
+    """Poll from outside: the page's own policy forbids evaluating strings inside it."""
+    deadline = time.monotonic() + WAIT_S
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"never true: {expression}"
+        page.wait_for_timeout(50)
+
+
+def choose_speech(page: Any, file: Path = SPEECH) -> None:
+    page.check("input[name=source][value=file]", force=True)
+    page.set_input_files("#audio", file)
+
+
+def wait_for_video(page: Any) -> None:
+    page.wait_for_selector("#video:not([hidden])")
+    wait_until(page, "video.readyState >= 2 && video.duration > 0")
+
+
+def test_photo_and_speech_become_a_video_that_plays_and_downloads(
+    open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    page = open_page()
+    page.set_input_files("#image", PORTRAIT)
+    choose_speech(page)
+    page.click("#go")
+    page.wait_for_selector("#stages li:nth-child(3) progress")
+    wait_until(page, "document.querySelector('#target').textContent === 'target 3.5 s'")
+    wait_for_video(page)
+    wait_until(page, "video.currentTime > 0.3")
+    assert page.evaluate("video.duration") == pytest.approx(5.0, abs=0.1)
+    varied = page.evaluate(
+        """() => { const c = document.createElement('canvas'); c.width = c.height = 64;
+        const d = c.getContext('2d'); d.drawImage(video, 0, 0, 64, 64);
+        return new Set(d.getImageData(0, 0, 64, 64).data).size; }"""
+    )
+    assert varied > 50  # a decoded picture, not a black one
+    assert "built-in engine" in page.inner_text("#engine-badge")
+    with page.expect_download() as download:
+        page.click("#save")
+    target = tmp_path / "video.mp4"
+    download.value.save_as(target)
+    with av.open(target) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 125
+    page.click("nav a[data-view=history]")
+    page.wait_for_selector("#jobs li img[src]")
+    page.click("#jobs li button.primary")
+    wait_for_video(page)
+
+
+def test_a_wrong_file_is_explained_in_words_and_in_russian(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    page = open_page(locale="ru-RU")
+    assert page.inner_text("h1:visible") == "Оживите портрет"
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    page.set_input_files("#image", text)
+    assert "не принимаются" in page.inner_text("#image-note")
+    fake = tmp_path / "fake.jpg"
+    fake.write_bytes(b"\xff\xd8\xff not really")
+    page.set_input_files("#image", fake)
+    wait_until(page, "document.querySelector('#image-note').textContent.includes('не читается')")
+    page.set_input_files("#image", PORTRAIT)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF????")
+    choose_speech(page, broken)
+    page.click("#go")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "не принимаются" in page.inner_text("#problem")
+    page.select_option("#language", "en")
+    assert page.inner_text("h1:visible") == "Make a portrait speak"
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_a_job_can_be_stopped(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.set_input_files("#image", PORTRAIT)
+    choose_speech(page)
+    page.click("#settings summary")
+    page.select_option("#set-size_px", "1024")
+    page.click("#go")
+    page.wait_for_selector("#cancel:visible")
+    wait_until(page, "document.querySelector('#state').textContent.startsWith('Working')")
+    page.click("#cancel")
+    wait_until(page, "document.querySelector('#state').textContent === 'Stopped.'")
+    assert page.is_enabled("#go")
+    assert page.is_hidden("#video")
+
+
+def test_an_avatar_shows_its_face_and_is_used_from_the_gallery_on_a_phone(open_page: Callable[..., Any]) -> None:
+    page = open_page(**PHONE)
+    page.set_input_files("#image", PORTRAIT)
+    page.fill("#avatar-name", "Ann & <b>Co</b>")
+    page.click("#keep")
+    page.wait_for_selector("#face-box:not([hidden])")
+    face, picture = page.locator("#face-box").bounding_box(), page.locator("#preview-img").bounding_box()
+    assert 0.05 < face["width"] / picture["width"] < 0.6
+    page.goto(page.url.split("#")[0] + "#avatars")
+    page.wait_for_selector("#avatars li h2")
+    assert page.inner_text("#avatars li h2") == "Ann & <b>Co</b>"
+    for view in ("create", "avatars", "history"):
+        page.goto(page.url.split("#")[0] + f"#{view}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    page.goto(page.url.split("#")[0] + "#avatars")
+    page.click("#avatars li button.primary")
+    page.wait_for_selector("#face-box:not([hidden])")
+    page.fill("#text", "Hello from a phone.")
+    page.click("#go")
+    wait_for_video(page)
+
+
+def test_the_microphone_is_recorded_as_wav(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.set_input_files("#image", PORTRAIT)
+    page.check("input[name=source][value=record]", force=True)
+    page.click("#record")
+    wait_until(page, "document.querySelector('#clock').textContent >= '0:01'")
+    page.click("#record")
+    page.wait_for_selector("#listen:not([hidden])")
+    wait_until(page, "listen.duration > 0.5")  # the browser reads it as audio; the stages do below
+    page.click("#go")
+    wait_for_video(page)
+
+
+def test_everything_works_with_the_keyboard_alone(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+
+    def tab_to(target: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("target => document.activeElement?.matches(target)", target):
+                return
+        raise AssertionError(f"{target} cannot be reached")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    tab_to("#image")
+    outline = page.evaluate("getComputedStyle(document.querySelector('#drop-image')).outlineStyle")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(PORTRAIT)
+    tab_to("input[name=source]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    tab_to("#text")
+    page.keyboard.type("Hi there.")
+    tab_to("#settings summary")
+    page.keyboard.press("Enter")
+    tab_to("#set-head_motion")
+    page.keyboard.press("ArrowLeft")
+    assert page.get_attribute("#set-head_motion", "aria-valuetext")
+    tab_to("#go")
+    page.keyboard.press("Enter")
+    wait_for_video(page)
+    assert outline in {"solid", "auto", "none"}
+
+
+# What axe calls serious, checked in the page itself: names, labels, landmarks, headings, contrast, targets.
+AUDIT = """() => {
+  const faults = [], seen = e => e.checkVisibility({ visibilityProperty: true });
+  const labels = e => (e.labels ? [...e.labels] : []).map(l => l.textContent).join('');
+  const named = e => (e.getAttribute('aria-label') || labels(e) ||
+    document.getElementById(e.getAttribute('aria-labelledby') || '')?.textContent || e.textContent || '').trim();
+  const controls = 'button,a[href],input,select,textarea,progress,meter,video,audio,summary,dialog';
+  for (const e of document.querySelectorAll(controls))
+    if ((seen(e) || e.classList.contains('sr')) && !named(e)) faults.push('no name: ' + e.outerHTML.slice(0, 90));
+  for (const e of document.querySelectorAll('img')) if (!e.hasAttribute('alt')) faults.push('no alt: ' + e.id);
+  const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
+  for (const id of ids) if (ids.filter(x => x === id).length > 1) faults.push('id twice: ' + id);
+  for (const e of document.querySelectorAll('[aria-labelledby],[aria-describedby],label[for]'))
+    for (const id of [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby'), e.htmlFor].filter(Boolean))
+      if (!document.getElementById(id)) faults.push('points nowhere: ' + id);
+  if (!document.documentElement.lang || !document.title) faults.push('no language or title');
+  if (document.querySelectorAll('main').length !== 1) faults.push('landmarks');
+  const heads = [...document.querySelectorAll('h1,h2,h3')].filter(seen);
+  if (heads.filter(h => h.tagName === 'H1').length !== 1) faults.push('one h1');
+  if (document.querySelector('[tabindex]:not([tabindex="-1"]):not([tabindex="0"])')) faults.push('tabindex');
+  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const ground = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] > .99) return c; } return [255, 255, 255]; };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let n = walker.nextNode(); n; n = walker.nextNode()) {
+    const e = n.parentElement;
+    if (!n.textContent.trim() || !seen(e) || e.closest('option,script,:disabled,.skip,.sr')) continue;
+    const style = getComputedStyle(e), a = lum(parse(style.color)), b = lum(ground(e));
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05), size = parseFloat(style.fontSize);
+    if (ratio < (size >= 24 || (size >= 18.6 && style.fontWeight >= 700) ? 3 : 4.5))
+      faults.push(`contrast ${ratio.toFixed(2)}: ${n.textContent.trim().slice(0, 40)}`);
+  }
+  for (const e of document.querySelectorAll('button,.button,select,nav a')) {
+    const r = e.getBoundingClientRect();
+    if (seen(e) && (r.height < 24 || r.width < 24)) faults.push('small target: ' + e.outerHTML.slice(0, 60));
+  }
+  return faults;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
+def test_no_serious_barriers_for_people_with_disabilities(
+    open_page: Callable[..., Any], scheme: str, locale: str
+) -> None:
+    page = open_page(locale=locale, color_scheme=scheme)
+    page.set_input_files("#image", PORTRAIT)
+    page.click("#settings summary")
+    found = {}
+    for source in ("text", "file", "record"):
+        page.check(f"input[name=source][value={source}]", force=True)
+        found[source] = page.evaluate(AUDIT)
+    for view in ("avatars", "history"):
+        page.click(f"nav a[data-view={view}]")
+        page.wait_for_timeout(300)
+        found[view] = page.evaluate(AUDIT)
+    assert found == {view: [] for view in found}
+
+
+def test_the_interactive_documentation_opens_without_other_hosts(browser: Any, page_url: str) -> None:
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_url + "/api")
+    page.wait_for_selector(".opblock-summary-path")
+    assert all(url.startswith((page_url, "data:")) for url in asked)
+    page.close()

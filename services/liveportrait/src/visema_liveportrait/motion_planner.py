@@ -35,8 +35,8 @@ class Sway:
 
 
 # Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(4.8, 0.26, 0.8)
-PITCH = Sway(3.2, 0.24, 0.8)
+YAW = Sway(5.2, 0.26, 0.8)
+PITCH = Sway(3.45, 0.24, 0.8)
 ROLL = Sway(2.6, 0.22, 0.7)
 SHIFT_X = Sway(0.006, 0.20, 0.6)
 SHIFT_Y = Sway(0.006, 0.20, 0.6)

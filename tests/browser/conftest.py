@@ -26,9 +26,11 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not session: while Playwright's synchronous API is open, its event loop counts as running in this thread, and no
+# asyncio test that follows in the same process could start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests."""
+    """One Chromium for a module's tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
@@ -39,7 +41,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_url() -> Iterator[str]:
     """URL of the web page, over real services."""
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from fractions import Fraction
 from typing import Any
 
@@ -14,8 +13,9 @@ from visema.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from visema_kit import keys
 from visema_kit.clock import StageClock, duration_of
 from visema_kit.credit import SegmentInbox, first_request, negotiated_in_flight
-from visema_kit.errors import DeadlineExceeded, DeviceBusy, InvalidInput
+from visema_kit.errors import DeadlineExceeded, InvalidInput
 from visema_kit.metrics import Metrics
+from visema_kit.streams import StreamSlots, ended_after
 
 from visema_encoder.codecs import SOFTWARE
 from visema_encoder.job import EncodeJob, engine_version
@@ -31,7 +31,6 @@ from visema_encoder.settings import EncoderSettings
 
 STAGE = "encoder"
 SERVICE = encoding_pb2.DESCRIPTOR.services_by_name["EncodingService"].full_name
-_BUSY_RETRY_S = 1.0
 _LICENSES = {SOFTWARE: "GPL-2.0-or-later"}  # x264's; drivers bring their own
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -47,7 +46,7 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
         self._encoders = encoders
         self._settings = settings
         self._metrics = metrics
-        self._running = 0
+        self._slots = StreamSlots(settings.max_streams)
 
     async def Describe(  # noqa: N802  # the RPC's name
         self, _request: encoding_pb2.DescribeRequest, _context: Context
@@ -60,18 +59,18 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
     ) -> AsyncGenerator[encoding_pb2.EncodeResponse, None]:
         """Encode a stream of segments; see the proto for the order of replies."""
         limit_s = self._settings.encoder_time_limit_s
-        try:
-            async with asyncio.timeout(limit_s):
-                async with aclosing(self._encode(request_iterator)) as replies:
-                    async for reply in replies:
-                        yield reply
-        except TimeoutError as err:
-            raise DeadlineExceeded(f"The video was not complete after {limit_s:g} s.") from err
+
+        def too_late() -> DeadlineExceeded:
+            return DeadlineExceeded(f"The video was not complete after {limit_s:g} s.")
+
+        async with aclosing(ended_after(limit_s, self._encode(request_iterator), too_late)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _encode(
         self, requests: AsyncIterator[encoding_pb2.EncodeRequest]
     ) -> AsyncGenerator[encoding_pb2.EncodeResponse, None]:
-        with self._slot():
+        with self._slots.taken():
             opened = (await first_request(requests)).open
             job = job_of(opened, self._settings.encoder_max_video_s)
             max_in_flight = negotiated_in_flight(opened.max_in_flight, self._settings.encoder_max_in_flight)
@@ -92,17 +91,6 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
                         for reply in _replies(event, job.frame_count):
                             yield reply
                 yield encoding_pb2.EncodeResponse(summary=clock.report())
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Raises: DeviceBusy: as many videos as allowed are being encoded."""
-        if self._running >= self._settings.max_streams:
-            raise DeviceBusy(f"{self._running} videos are being encoded.", retry_after_s=_BUSY_RETRY_S)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
 
 
 def engine_info(encoder: str) -> common_pb2.EngineInfo:

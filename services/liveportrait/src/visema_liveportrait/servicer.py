@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 from visema.common.v1 import common_pb2
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
 from visema_kit.clock import StageClock
-from visema_kit.errors import DeviceBusy
 from visema_kit.keys import check_tenant_name
 from visema_kit.metrics import Metrics
+from visema_kit.streams import StreamSlots
 
 from visema_liveportrait.convert import (
     from_engine,
@@ -26,7 +26,6 @@ from visema_liveportrait.faces import select_face, warnings_for
 from visema_liveportrait.pipeline import Pipeline
 
 STAGE = "liveportrait"
-BUSY_RETRY_S = 1.0
 
 
 class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
@@ -47,9 +46,8 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         self._pipeline = pipeline
         self._engines = engines
         self._metrics = metrics
-        self._max_streams = max_streams
+        self._slots = StreamSlots(max_streams)
         self._max_video_s = max_video_s
-        self._streams = 0
 
     async def Describe(  # noqa: N802  # the proto's name
         self,
@@ -86,7 +84,7 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         wanted = to_request(request, self._max_video_s)
         chosen = self._engines.choose(to_engine_choice(request.engine))
         engine = from_engine(chosen)
-        with self._admitted(), StageClock(STAGE, engine, self._metrics) as clock:
+        with self._slots.taken(), StageClock(STAGE, engine, self._metrics) as clock:
             opened = await self._pipeline.open(wanted, request.portrait, chosen.engine, clock)
             for text in opened.manifest.warnings:
                 clock.warn(text)
@@ -109,18 +107,3 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
                         )
                     )
             yield portrait_pb2.AnimateResponse(summary=clock.report())
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """A place among the streams that are served. Raises: DeviceBusy: there is none."""
-        if self._streams >= self._max_streams:
-            raise DeviceBusy(
-                f"The service animates {self._streams} portraits already.",
-                metadata={"limit": str(self._max_streams)},
-                retry_after_s=BUSY_RETRY_S,
-            )
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from itertools import islice
 from typing import Any
 
@@ -14,8 +13,9 @@ from visema.common.v1 import common_pb2
 from visema.speech.v1 import speech_pb2, speech_pb2_grpc
 from visema_kit import keys
 from visema_kit.clock import StageClock
-from visema_kit.errors import DeadlineExceeded, DeviceBusy, InvalidInput
+from visema_kit.errors import DeadlineExceeded, InvalidInput
 from visema_kit.metrics import Metrics
+from visema_kit.streams import StreamSlots, ended_after
 
 from visema_speech.engines.protocol import EngineDescription, Voice
 from visema_speech.paging import page_start, token_after
@@ -42,7 +42,7 @@ class SpeechServicer(speech_pb2_grpc.SpeechServiceServicer):
         self._pipeline = pipeline
         self._settings = settings
         self._metrics = metrics
-        self._running = 0
+        self._slots = StreamSlots(settings.max_streams, _BUSY_RETRY_S)
         self._voices: Voices | None = None
         self._degraded_reason = ""
 
@@ -81,23 +81,18 @@ class SpeechServicer(speech_pb2_grpc.SpeechServiceServicer):
     ) -> AsyncGenerator[speech_pb2.SynthesizeResponse, None]:
         """Speak a text; see the proto for the order of replies."""
         limit_s = self._settings.speech_time_limit_s
-        deadline = asyncio.get_running_loop().time() + limit_s
-        async with aclosing(self._synthesize(request)) as replies:
-            while True:
-                try:
-                    # Never around a `yield`: time that is up while gRPC sends would end the call without a status.
-                    async with asyncio.timeout_at(deadline):
-                        reply = await anext(replies, None)
-                except TimeoutError as err:
-                    raise DeadlineExceeded(f"The text was not spoken after {limit_s:g} s.") from err
-                if reply is None:
-                    return
+
+        def too_late() -> DeadlineExceeded:
+            return DeadlineExceeded(f"The text was not spoken after {limit_s:g} s.")
+
+        async with aclosing(ended_after(limit_s, self._synthesize(request), too_late)) as replies:
+            async for reply in replies:
                 yield reply
 
     async def _synthesize(
         self, request: speech_pb2.SynthesizeRequest
     ) -> AsyncGenerator[speech_pb2.SynthesizeResponse, None]:
-        with self._slot():
+        with self._slots.taken():
             tenant = keys.check_tenant_name(request.context.tenant)
             script = script_of(request, self.voices)
             engine = self._engine_info(script.voice)
@@ -111,17 +106,6 @@ class SpeechServicer(speech_pb2_grpc.SpeechServiceServicer):
                     async for event in events:
                         yield _reply(event)
                 yield speech_pb2.SynthesizeResponse(summary=clock.report())
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Raises: DeviceBusy: as many texts as allowed are being spoken."""
-        if self._running >= self._settings.max_streams:
-            raise DeviceBusy(f"{self._running} texts are being spoken.", retry_after_s=_BUSY_RETRY_S)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
 
     def _engine_info(self, voice: Voice) -> common_pb2.EngineInfo:
         description = self.voices.engine_of(voice).describe()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +13,9 @@ from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
 from visema_kit import keys
 from visema_kit.clock import StageClock
 from visema_kit.credit import SegmentInbox, first_request, negotiated_in_flight
-from visema_kit.errors import DeviceBusy, InvalidInput, Unavailable
+from visema_kit.errors import InvalidInput, Unavailable
 from visema_kit.metrics import Metrics
+from visema_kit.streams import StreamSlots
 
 from visema_wav2lip.engines.protocol import EngineDescription, LipSyncSettings
 from visema_wav2lip.engines.registry import ChosenEngine, EngineChoice, EngineRegistry
@@ -24,7 +25,6 @@ from visema_wav2lip.settings import Wav2LipSettings
 
 STAGE = "wav2lip"
 SERVICE = lipsync_pb2.DESCRIPTOR.services_by_name["LipSyncService"].full_name
-_BUSY_RETRY_S = 1.0
 _FRAME_RATES = (10, 60)  # per second; between them mouth motion can be planned
 _STRONGEST_MOUTH = 1.5
 _CHOICES = {
@@ -45,7 +45,7 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         self._settings = settings
         self._metrics = metrics
         self._engines: EngineRegistry | None = None
-        self._running = 0
+        self._slots = StreamSlots(settings.max_streams)
 
     def use(self, engines: EngineRegistry) -> None:
         """Serve with these engines from now on."""
@@ -68,7 +68,7 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         context: Context,  # noqa: ARG002  # the RPC's shape
     ) -> AsyncGenerator[lipsync_pb2.SyncResponse, None]:
         """Synchronise a stream of segments; see the proto for the order of replies."""
-        with self._slot():
+        with self._slots.taken():
             opened = (await first_request(request_iterator)).open
             job = job_of(opened, self._settings.max_video_s)
             if opened.engine not in _CHOICES:
@@ -100,17 +100,6 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         if self._engines is None:
             raise Unavailable("The engine is being loaded.")
         return self._engines.choose(choice)
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Raises: DeviceBusy: as many streams as allowed are being served."""
-        if self._running >= self._settings.max_streams:
-            raise DeviceBusy(f"{self._running} videos are being synchronised.", retry_after_s=_BUSY_RETRY_S)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
 
 
 def engine_info(description: EngineDescription) -> common_pb2.EngineInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import `supp
 
 from support.seaweed import S3Server, running_weed, weed_binary
 from visema_kit.objects import ObjectStore, StoreConfig
+
+# Who runs the tests in the background of a shell without job control makes them, and every process that they start,
+# deaf to SIGINT; tests of interrupts need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The gate must give the same answer twice, and within its time: no random examples and no search for a smaller one.
 settings.register_profile(

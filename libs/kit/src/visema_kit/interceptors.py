@@ -29,6 +29,7 @@ from visema_kit.validation import check_request
 
 EXEMPT_SERVICES: Final = ("grpc.health.v1.", "grpc.reflection.")
 NOT_READY_RETRY_S: Final = 1.0
+CANCELLATION_FOLLOWS_S: Final = 0.005
 
 _OUR_FAULT: Final = frozenset({"INTERNAL", "DATA_LOSS", "UNKNOWN"})
 _IDENTITY_LIMIT: Final = 128  # characters; a client can write anything there
@@ -237,6 +238,8 @@ async def _checked_stream(requests: AsyncIterator[Message], call: _Call) -> Asyn
     async for request in requests:
         _admit(request, call)
         yield request
+    # gRPC ends the requests of a client that went away like those of one that is done; the cancellation follows.
+    await asyncio.sleep(CANCELLATION_FOLLOWS_S)
 
 
 def _admit(request: Message, call: _Call) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from visema_kit.errors import (
     ObjectCorrupt,
     ObjectMismatch,
     ObjectNotFound,
+    StoreUnavailable,
     VisemaError,
 )
 from visema_kit.logs import get_logger
@@ -38,6 +40,8 @@ Ts = TypeVarTuple("Ts")
 
 PART_BYTES: Final = 8 * 1024 * 1024  # S3 wants 5 MiB or more for all parts but the last
 GET_LIMIT_BYTES: Final = 256 * 1024 * 1024
+WAITING_POLL_S: Final = 0.1
+WAITING_WARNING_S: Final = 10.0
 
 log = get_logger(__name__)
 
@@ -227,6 +231,24 @@ class ObjectStore:
     async def ensure_bucket(self) -> None:
         """Make the bucket if it is missing, with a rule that deletes forgotten temporary objects after a day."""
         await self._run(self._s3.ensure)
+
+    async def wait_for_bucket(self) -> None:
+        """`ensure_bucket` as soon as the store answers: a service that starts before its store waits for it."""
+        waiting_since, next_warning_s = time.monotonic(), 0.0
+        reason = "the object store does not answer"
+        while True:
+            if await self._run(self._s3.answers):  # without the retries that a call makes when all is well
+                try:
+                    await self.ensure_bucket()
+                except StoreUnavailable as error:
+                    reason = error.message
+                else:
+                    return
+            waited_s = time.monotonic() - waiting_since
+            if waited_s >= next_warning_s:
+                log.warning("waiting_for_store", reason=reason, waited_s=round(waited_s, 1))
+                next_warning_s = waited_s + WAITING_WARNING_S
+            await asyncio.sleep(WAITING_POLL_S)
 
     async def check(self) -> None:
         """Ask the store for the bucket. Raises: StoreUnavailable: no answer, refused or no such bucket."""

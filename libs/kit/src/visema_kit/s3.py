@@ -141,6 +141,7 @@ class S3Bucket:
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(config.ca_file or certifi.where()),
         )
+        self._endpoint = config.endpoint
         self._client = _client(config, config.endpoint, self._http)
         # Signs for the address that clients see; with the region given it never connects.
         self._public_client = _client(config, config.public_endpoint or config.endpoint, self._http)
@@ -270,6 +271,14 @@ class S3Bucket:
     def abort_parts(self, key: str, upload_id: str) -> None:
         """The parts are dropped."""
         self._client._abort_multipart_upload(self.name, key, upload_id)  # noqa: SLF001
+
+    def answers(self) -> bool:
+        """Whether something that speaks HTTP listens there; one attempt, without retries."""
+        try:
+            self._http.request("GET", self._endpoint, retries=False, timeout=CONNECT_TIMEOUT_S)
+        except urllib3.exceptions.HTTPError:
+            return False
+        return True
 
     @_operation("check")
     def check(self) -> None:

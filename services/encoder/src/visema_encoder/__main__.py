@@ -43,7 +43,7 @@ async def service_spec(settings: EncoderSettings) -> ServiceSpec:
         register=lambda server: encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server),
         settings=settings,
         metrics=metrics,
-        on_start=store.ensure_bucket,
+        on_start=store.wait_for_bucket,
         on_stop=stop,
     )
 

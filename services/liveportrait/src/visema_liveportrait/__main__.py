@@ -47,7 +47,7 @@ def make_spec(settings: LiveportraitSettings) -> ServiceSpec:
         portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
-        await store.ensure_bucket()
+        await store.wait_for_bucket()
         await device.run(warm_up)
         await device.run(engines.load)
         chosen = engines.choose()

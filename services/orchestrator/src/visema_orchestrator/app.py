@@ -173,12 +173,12 @@ class Orchestrator:
         while True:
             try:
                 await self._database.migrate()
-                await self._objects.ensure_bucket()
             except StoreUnavailable as error:
-                log.warning("store_away", message=error.message)
+                log.warning("database_away", message=error.message)
                 await asyncio.sleep(START_PAUSE_S)
             else:
-                return
+                break
+        await self._objects.wait_for_bucket()
 
     def _register(self, server: grpc.aio.Server) -> None:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)

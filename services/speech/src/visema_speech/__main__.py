@@ -35,7 +35,7 @@ def make_spec(settings: SpeechSettings) -> ServiceSpec:
         speech_pb2_grpc.add_SpeechServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
-        await asyncio.gather(store.ensure_bucket(), device.run(registry.load))
+        await asyncio.gather(store.wait_for_bucket(), device.run(registry.load))
         voices = Voices(registry, settings.default_voice)
         servicer.use(voices, registry.degraded_reason)
         engine = voices.engine_of(voices.default).describe()

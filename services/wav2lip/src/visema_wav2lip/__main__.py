@@ -26,7 +26,7 @@ async def serve(settings: Wav2LipSettings) -> None:
     servicer = LipSyncServicer(LipSyncPipeline(store, workers, settings.segment_codec), settings, metrics)
 
     async def start() -> None:
-        await store.ensure_bucket()
+        await store.wait_for_bucket()
         servicer.use(await workers.device.run(load_engines, settings))
 
     async def stop() -> None:

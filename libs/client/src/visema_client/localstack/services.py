@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from visema_client.localstack import launch
 from visema_client.localstack.ports import LOOPBACK
 from visema_client.localstack.seaweed import Credentials
 
 STAGES = ("liveportrait", "wav2lip", "encoder", "speech")
 ORCHESTRATOR = "orchestrator"
 GATEWAY = "gateway"  # REST and the web page
-
-_LAUNCH = f"from {launch.__name__} import main; main()"
 
 # Set for every service of a private stack; what the user's shell says about them belongs to another stack.
 _OWN = frozenset(
@@ -87,9 +84,10 @@ class Service:
         """Its Prometheus endpoint."""
         return f"http://{LOOPBACK}:{self.metrics_port}/metrics"
 
-    def command(self, store_port: int) -> list[str]:
+    @property
+    def command(self) -> list[str]:
         """Its command line."""
-        return [sys.executable, "-P", "-c", _LAUNCH, self.module, str(store_port)]
+        return [sys.executable, "-P", "-m", self.module]
 
 
 def port_file(state: Path, service: Service) -> Path:

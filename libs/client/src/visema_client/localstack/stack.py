@@ -217,7 +217,7 @@ class LocalStack:
             self._children.append(
                 Child.start(
                     service.name,
-                    service.command(self._ports.s3),
+                    service.command,
                     environment=variables,
                     log=log,
                     janitor=janitor,

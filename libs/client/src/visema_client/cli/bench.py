@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from visema_client.sync import Visema
 
 FIRST_SEED = 1_000_000  # far from the seeds that people use, so that nothing is stored yet
+LONGER = 6  # times the speech, for the cost of one more second
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,14 @@ class Run:
     """One video.
 
     Attributes:
+        video_s: Length of the video.
         wall_s: From the call to the readable result, as the client sees it.
         processing_s: The same as the server sees it, without uploads.
         largest_compute_s: Computing time of the busiest stage.
         storage_share: Part of all stages' busy time that went to object storage.
     """
 
+    video_s: float
     wall_s: float
     processing_s: float
     largest_compute_s: float
@@ -56,26 +61,57 @@ def bench(
     engine: options.EngineOption = None,
     size: options.Size = None,
 ) -> None:
-    """Make the same video again and again, unprepared and prepared, and print the medians."""
+    """Make the same video again and again, unprepared and prepared, and print the medians.
+
+    Speech in a WAV file is also taken six times over: the difference tells what one more second costs.
+    """
     from visema_client.cli.output import print_json
     from visema_client.cli.session import ServerChoice, connected_or_private
     from visema_client.settings import VideoSettings
 
-    def make(client: Visema, seed: int) -> Run:
+    def make(client: Visema, seed: int, speech: Path | bytes = audio) -> Run:
         settings = VideoSettings(size_px=size, engine=engine, face="largest", seed=seed)
         started_s = time.monotonic()
-        job = client.generate(portrait, audio, settings=settings).job
+        job = client.generate(portrait, speech, settings=settings).job
         return measured(job, time.monotonic() - started_s)
 
     with connected_or_private(ServerChoice(server, token, tls_ca, tls_cert, tls_key), {}) as client:
         make(client, FIRST_SEED)  # warms caches; not counted
         unprepared = [make(client, FIRST_SEED + 1 + number) for number in range(rounds)]
         prepared = [make(client, FIRST_SEED) for _ in range(rounds)]
-    results = {"unprepared": medians(unprepared), "prepared": medians(prepared)}
+        long_speech = repeated(audio, LONGER)
+        unprepared_long = [
+            make(client, FIRST_SEED - 1 - number, long_speech) for number in range(rounds if long_speech else 0)
+        ]
+        prepared_long = [make(client, FIRST_SEED, long_speech) for _ in range(rounds if long_speech else 0)]
+    results = {
+        "unprepared": medians(unprepared) | per_second(unprepared, unprepared_long),
+        "prepared": medians(prepared) | per_second(prepared, prepared_long),
+    }
     if as_json:
         print_json(results)
     else:
         print_table(results, rounds)
+
+
+def repeated(audio: Path, times: int) -> bytes:
+    """The sound of a PCM WAV file several times over; empty for another kind of file."""
+    content = io.BytesIO()
+    try:
+        with wave.open(str(audio)) as source, wave.open(content, "wb") as target:
+            target.setparams(source.getparams())
+            target.writeframes(source.readframes(source.getnframes()) * times)
+    except (wave.Error, EOFError):
+        return b""
+    return content.getvalue()
+
+
+def per_second(short: list[Run], long: list[Run]) -> dict[str, float]:
+    """Seconds that one more second of video costs, of the medians; nothing where nothing long was made."""
+    if not long:
+        return {}
+    more_s = statistics.median(run.wall_s for run in long) - statistics.median(run.wall_s for run in short)
+    return {"wall_s_per_more_second": round(more_s / (long[0].video_s - short[0].video_s), 3)}
 
 
 def measured(job: jobs_pb2.Job, wall_s: float) -> Run:
@@ -86,6 +122,7 @@ def measured(job: jobs_pb2.Job, wall_s: float) -> Run:
     compute_s = [seconds(report.compute_duration) for report in reports]
     storage_s = sum(seconds(report.storage_duration) for report in reports)
     return Run(
+        video_s=seconds(job.result.video_duration),
         wall_s=wall_s,
         processing_s=seconds(job.report.processing_duration),
         largest_compute_s=max(compute_s),

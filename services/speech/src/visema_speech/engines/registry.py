@@ -14,7 +14,7 @@ from visema_speech.engines.protocol import SpeechEngine
 
 log = get_logger(__name__)
 
-NeuralLoader = Callable[[NeuralFamily], SpeechEngine]
+NeuralLoader = Callable[[NeuralFamily], SpeechEngine | None]
 
 
 class EngineRegistry:
@@ -32,7 +32,8 @@ class EngineRegistry:
         Args:
             mode: `VISEMA_ENGINE`.
             embedded: Speaks without checkpoints.
-            load_neural: Makes the engine of a family; raises CheckpointMissing when it cannot run here.
+            load_neural: Makes the engine of a family; None where it is not installed, raises CheckpointMissing
+                where it is but cannot run.
             families: The neural families there are.
         """
         self._mode = mode
@@ -40,7 +41,7 @@ class EngineRegistry:
         self._load_neural = load_neural
         self._families = families
         self._neural: dict[str, SpeechEngine] = {}
-        self._missing: dict[str, str] = {}
+        self._unusable: dict[str, str] = {}
 
     def load(self) -> None:
         """Load what the mode asks for; blocks.
@@ -51,11 +52,12 @@ class EngineRegistry:
             for family in self._families:
                 self._load_family(family)
             if self._mode == "neural" and not self._neural:
-                needs = " ".join(family.needs() for family in self._families)
-                raise CheckpointMissing(f"{self.degraded_reason} {needs}")
+                raise CheckpointMissing(
+                    " ".join(f"{self.why_missing(family)} {family.needs()}" for family in self._families)
+                )
         if self._mode != "neural":
             self._embedded.load()
-            if self._missing:
+            if self.degraded_reason:
                 log.warning("engine_degraded", engine="espeak", wanted="neural", why=self.degraded_reason)
 
     @property
@@ -66,12 +68,17 @@ class EngineRegistry:
 
     @property
     def degraded_reason(self) -> str:
-        """Why better voices cannot speak here; empty when they can, or were not asked for."""
-        return "" if self._neural else " ".join(self._missing.values())
+        """Why better voices that are installed cannot speak here; empty when they can, or there are none.
+
+        An installation without neural voices is whole: eSpeak NG is then what it was made to speak with.
+        """
+        return "" if self._neural else " ".join(self._unusable.values())
 
     def why_missing(self, family: NeuralFamily) -> str:
         """Why a family's voices cannot speak here."""
-        return self._missing.get(family.name, "This service is set to the embedded engine only.")
+        if self._mode == "embedded":
+            return "This service is set to the embedded engine only."
+        return self._unusable.get(family.name, f"The neural voices of {family.name} are not installed here.")
 
     def close(self) -> None:
         """Free everything."""
@@ -81,23 +88,26 @@ class EngineRegistry:
     def _load_family(self, family: NeuralFamily) -> None:
         try:
             engine = self._load_neural(family)
-            engine.load()
+            if engine is not None:
+                engine.load()
+                self._neural[family.name] = engine
         except CheckpointMissing as missing:
-            self._missing[family.name] = missing.message
-        else:
-            self._neural[family.name] = engine
+            self._unusable[family.name] = missing.message
 
 
-def load_installed(family: NeuralFamily) -> SpeechEngine:
+def load_installed(family: NeuralFamily) -> SpeechEngine | None:
     """Import a neural engine late: an embedded installation has neither its code nor its runtime.
 
-    Raises: CheckpointMissing: it is not installed.
+    Returns: the engine, or None where its code is not installed.
+    Raises: CheckpointMissing: its code is installed, but a module that it needs is not.
     """
     try:
         module = importlib.import_module(family.module)
     except ModuleNotFoundError as missing:
+        if missing.name is not None and f"{family.module}.".startswith(f"{missing.name}."):
+            return None
         raise CheckpointMissing(
-            f"The neural voices of {family.name} are not installed here: there is no module {missing.name}.",
+            f"The neural voices of {family.name} cannot run here: there is no module {missing.name}.",
             metadata={"module": str(missing.name), "license": family.weights.license_name},
         ) from missing
     engine: SpeechEngine = module.load_engine()

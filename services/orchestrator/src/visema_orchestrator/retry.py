@@ -21,7 +21,7 @@ class RetryPolicy:
         longest_pause_s: Limit of the pause.
     """
 
-    patience_s: float = 60.0
+    patience_s: float = 180.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 2.0
 

@@ -46,7 +46,9 @@ class OrchestratorSettings(ServiceSettings):
     job_timeout_s: float = Field(default=900.0, gt=0, description="Longest time that a job may run.")
     check_timeout_s: float = Field(default=30.0, gt=0, description="Longest time that checks of CreateJob may take.")
     stage_patience_s: float = Field(
-        default=60.0, ge=0, description="Time after which a stage that does not answer fails the job."
+        default=180.0,
+        ge=0,
+        description="Time after which a stage that does not answer, or finds no object store, fails the job.",
     )
     max_in_flight: int = Field(default=4, ge=1, le=64, description="Segments that a stage may get ahead.")
     image_max_bytes: int = Field(default=5 * MEBIBYTE, ge=1, description="Largest picture file.")

@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page_url() -> Iterator[str]:
     """URL of the web page, over real services."""
     try:

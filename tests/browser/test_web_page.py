@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-import visema_client
-
-SAMPLES = Path(visema_client.__file__).parent / "samples"
-PORTRAIT, SPEECH = SAMPLES / "portrait.jpg", SAMPLES / "speech.wav"
-WAIT_S = 60.0
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+from support.web_page import PHONE, PORTRAIT, choose_speech, wait_for_video, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("browser")]
-
-
-def wait_until(page: Any, expression: str) -> None:
-    """Poll from outside: the page's own policy forbids evaluating strings inside it."""
-    deadline = time.monotonic() + WAIT_S
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"never true: {expression}"
-        page.wait_for_timeout(50)
-
-
-def choose_speech(page: Any, file: Path = SPEECH) -> None:
-    page.check("input[name=source][value=file]", force=True)
-    page.set_input_files("#audio", file)
-
-
-def wait_for_video(page: Any) -> None:
-    page.wait_for_selector("#video:not([hidden])")
-    wait_until(page, "video.readyState >= 2 && video.duration > 0")
 
 
 def test_photo_and_speech_become_a_video_that_plays_and_downloads(
@@ -172,67 +148,6 @@ def test_everything_works_with_the_keyboard_alone(open_page: Callable[..., Any])
     page.keyboard.press("Enter")
     wait_for_video(page)
     assert outline in {"solid", "auto", "none"}
-
-
-# What axe calls serious, checked in the page itself: names, labels, landmarks, headings, contrast, targets.
-AUDIT = """() => {
-  const faults = [], seen = e => e.checkVisibility({ visibilityProperty: true });
-  const labels = e => (e.labels ? [...e.labels] : []).map(l => l.textContent).join('');
-  const named = e => (e.getAttribute('aria-label') || labels(e) ||
-    document.getElementById(e.getAttribute('aria-labelledby') || '')?.textContent || e.textContent || '').trim();
-  const controls = 'button,a[href],input,select,textarea,progress,meter,video,audio,summary,dialog';
-  for (const e of document.querySelectorAll(controls))
-    if ((seen(e) || e.classList.contains('sr')) && !named(e)) faults.push('no name: ' + e.outerHTML.slice(0, 90));
-  for (const e of document.querySelectorAll('img')) if (!e.hasAttribute('alt')) faults.push('no alt: ' + e.id);
-  const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
-  for (const id of ids) if (ids.filter(x => x === id).length > 1) faults.push('id twice: ' + id);
-  for (const e of document.querySelectorAll('[aria-labelledby],[aria-describedby],label[for]'))
-    for (const id of [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby'), e.htmlFor].filter(Boolean))
-      if (!document.getElementById(id)) faults.push('points nowhere: ' + id);
-  if (!document.documentElement.lang || !document.title) faults.push('no language or title');
-  if (document.querySelectorAll('main').length !== 1) faults.push('landmarks');
-  const heads = [...document.querySelectorAll('h1,h2,h3')].filter(seen);
-  if (heads.filter(h => h.tagName === 'H1').length !== 1) faults.push('one h1');
-  if (document.querySelector('[tabindex]:not([tabindex="-1"]):not([tabindex="0"])')) faults.push('tabindex');
-  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
-  const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const ground = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] > .99) return c; } return [255, 255, 255]; };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let n = walker.nextNode(); n; n = walker.nextNode()) {
-    const e = n.parentElement;
-    if (!n.textContent.trim() || !seen(e) || e.closest('option,script,:disabled,.skip,.sr')) continue;
-    const style = getComputedStyle(e), a = lum(parse(style.color)), b = lum(ground(e));
-    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05), size = parseFloat(style.fontSize);
-    if (ratio < (size >= 24 || (size >= 18.6 && style.fontWeight >= 700) ? 3 : 4.5))
-      faults.push(`contrast ${ratio.toFixed(2)}: ${n.textContent.trim().slice(0, 40)}`);
-  }
-  for (const e of document.querySelectorAll('button,.button,select,nav a')) {
-    const r = e.getBoundingClientRect();
-    if (seen(e) && (r.height < 24 || r.width < 24)) faults.push('small target: ' + e.outerHTML.slice(0, 60));
-  }
-  return faults;
-}"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
-def test_no_serious_barriers_for_people_with_disabilities(
-    open_page: Callable[..., Any], scheme: str, locale: str
-) -> None:
-    page = open_page(locale=locale, color_scheme=scheme)
-    page.set_input_files("#image", PORTRAIT)
-    page.click("#settings summary")
-    found = {}
-    for source in ("text", "file", "record"):
-        page.check(f"input[name=source][value={source}]", force=True)
-        found[source] = page.evaluate(AUDIT)
-    for view in ("avatars", "history"):
-        page.click(f"nav a[data-view={view}]")
-        page.wait_for_timeout(300)
-        found[view] = page.evaluate(AUDIT)
-    assert found == {view: [] for view in found}
 
 
 def test_the_interactive_documentation_opens_without_other_hosts(browser: Any, page_url: str) -> None:

@@ -38,8 +38,8 @@ export async function takeAvatar(avatar) {
 function refuse(text) {
   chosen = { file: null, avatar: null };
   find("image").value = "";
-  for (const id of ["preview", "keep-row"]) show(find(id), false);
-  show(find("image-hint"));
+  show(find("keep-row"), false);
+  showPreview(false);
   note(find("image-note"), text, true);
 }
 
@@ -50,8 +50,12 @@ function preview(url, name, face) {
   image.src = url;
   image.alt = name || say("portrait");
   show(find("face-box"), false);
-  show(find("preview"));
-  show(find("image-hint"), false);
+  showPreview(true);
+}
+
+function showPreview(there) {
+  for (const id of ["preview", "image-again"]) show(find(id), there);
+  show(find("image-hint"), !there);
 }
 
 function frame(image, face) {

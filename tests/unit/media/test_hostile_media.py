@@ -265,6 +265,14 @@ def test_a_picture_cut_off_anywhere_is_refused(kind: str) -> None:
             load_portrait(content[:length])
 
 
+def test_a_segment_of_an_unknown_codec_is_corrupt() -> None:
+    """Found by mutation: PyAV has no decoder for it, and no error either."""
+    content = SEGMENTS[SegmentCodec.JPEG_97.value]
+    assert content.count(b"V_MJPEG") == 1
+    with pytest.raises(ObjectCorrupt):
+        read_segment(content.replace(b"V_MJPEG", b"V_XJPEG"))
+
+
 @st.composite
 def mutated(draw: st.DrawFn, seeds: dict[str, bytes]) -> bytes:
     """A good file after some accidents: bytes flipped, set, removed, doubled, or taken from a file of another kind."""

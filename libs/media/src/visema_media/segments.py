@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING, cast
 
 import av
 import cv2
@@ -30,6 +31,9 @@ from visema_kit.errors import ObjectCorrupt
 
 from visema_media.limits import SegmentLimits
 from visema_media.track import FaceTrack
+
+if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
 
 MEDIA_TYPE = "video/x-matroska"
 _TRACK_NAME = "face-track.npz"
@@ -166,6 +170,8 @@ def _attachment(container: InputContainer) -> AttachmentStream:
 def _read_frames(container: InputContainer, count: int, limits: SegmentLimits) -> Frames:
     """Exactly `count` frames uint8 (count, H, W, 3). Raises: ObjectCorrupt: more, fewer, or of another size."""
     stream = container.streams.video[0]
+    if cast("VideoCodecContext | None", stream.codec_context) is None:  # PyAV's types do not say so
+        raise ObjectCorrupt("The segment's frames are of a codec that nobody knows.")
     width, height = stream.codec_context.width, stream.codec_context.height
     if not (0 < width <= limits.side_px and 0 < height <= limits.side_px):
         raise ObjectCorrupt(f"The segment's frames have {width} × {height} pixels.")

@@ -113,6 +113,7 @@ class LipSyncPipeline:
                 yield synced
             await producer
         finally:
+            run.cancel()
             producer.cancel()
             await asyncio.gather(producer, return_exceptions=True)
             while not results.empty():
@@ -156,6 +157,11 @@ class _Run:
         self._session: LipSyncSession | None = None
         self._frame_shape: tuple[int, ...] = ()
         self._last_box: tuple[float, float, float, float] | None = None
+
+    def cancel(self) -> None:
+        """Make the device leave what it computes; cancelling a task does not reach into the device's thread."""
+        if self._session is not None:
+            self._session.cancel()
 
     async def produce(
         self,

@@ -75,8 +75,13 @@ class LipSyncSession(Protocol):
         """Frames with the mouth moved; `first_frame` is the position of `frames[0]` in the clip.
 
         Input frames are not changed. A result may be the very same array as its input when nothing moves.
-        Raises: ValueError: track and frames differ in length, or frames lie outside the clip.
+        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. CancelledError (of
+            `concurrent.futures`): after `cancel`.
         """
+        ...
+
+    def cancel(self) -> None:
+        """Stop a running `apply` before its next frames, and every later one at once. Any thread."""
         ...
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -58,6 +60,7 @@ class EmbeddedSession:
         self._plan = plan
         self._row = reference_row
         self._face = measure_mouth(reference_frame, reference_row)
+        self._cancelled = threading.Event()
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -76,12 +79,17 @@ class EmbeddedSession:
             raise ValueError(f"frames {first_frame} to {first_frame + len(frames)} of {len(self._plan)}")
         motion = geometry.face_motion(self._row, track)
         depth = geometry.depth_shift(self._row, track, motion, self._face.axes)
-        return [
-            self._face.draw(
-                frame, motion[i], self._plan.pose(first_frame + i), (float(depth[i, 0]), float(depth[i, 1]))
-            )
-            for i, frame in enumerate(frames)
-        ]
+        results = []
+        for i, frame in enumerate(frames):
+            if self._cancelled.is_set():
+                raise CancelledError
+            moved = (float(depth[i, 0]), float(depth[i, 1]))
+            results.append(self._face.draw(frame, motion[i], self._plan.pose(first_frame + i), moved))
+        return results
+
+    def cancel(self) -> None:
+        """Stop before the next frame. Any thread."""
+        self._cancelled.set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the neural engine needs torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "golden"))
 
 import weights  # noqa: E402 - the recipe in tests/golden
+from support.official_weights import write_official_file  # noqa: E402
 from visema_kit.checkpoints import LIVEPORTRAIT  # noqa: E402
 from visema_kit.checkpoints_store import CheckpointFolder, file_sha256  # noqa: E402
 from visema_liveportrait import model  # noqa: E402
@@ -26,15 +27,6 @@ CLASSES = {
     "stitching": model.StitchingNetwork,
     "eye": model.EyeRetargetingNetwork,
     "lip": model.LipRetargetingNetwork,
-}
-MANIFEST_NAMES = {
-    "liveportrait/appearance": "appearance_feature_extractor",
-    "liveportrait/motion": "motion_extractor",
-    "liveportrait/warping": "warping_module",
-    "liveportrait/decoder": "spade_generator",
-    "liveportrait/stitching": "stitching",
-    "liveportrait/lips": "lip",
-    "liveportrait/eyes": "eye",
 }
 torch.set_num_threads(2)
 
@@ -98,16 +90,7 @@ def checkpoint_folder(network: Callable[[str], Any], tmp_path_factory: pytest.Te
     published, imported = tmp_path_factory.mktemp("published"), tmp_path_factory.mktemp("imported")
     folder = CheckpointFolder(imported)
     for file in LIVEPORTRAIT.files:
-        path = published / Path(file.name).name
-        states = {part: network(MANIFEST_NAMES[part.network]).state_dict() for part in file.parts}
-        if file.parts[0].nesting:
-            content = {
-                part.nesting[0]: {f"module.{name}": value for name, value in state.items()}
-                for part, state in states.items()
-            }
-        else:
-            (content,) = states.values()
-        torch.save(content, path)
+        path = write_official_file(published, file, lambda name: network(name).state_dict())
         folder.import_file(path, file, vouched_sha256=file_sha256(path))
         path.unlink()
     yield imported

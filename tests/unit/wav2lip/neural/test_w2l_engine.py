@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from support.official_weights import write_official_file  # noqa: E402
 from visema_kit.checkpoints import WAV2LIP  # noqa: E402
 from visema_kit.checkpoints_store import CheckpointFolder, file_sha256  # noqa: E402
 from visema_kit.errors import AudioTooShort, CheckpointMissing, LicenseNotAccepted  # noqa: E402  skipped without torch
@@ -273,9 +274,7 @@ def test_missing_weights_are_named(tmp_path, set_folder):
 
 
 def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generator, tmp_path):
-    published = tmp_path / "wav2lip_gan.pth"
-    state = {f"module.{name}": tensor for name, tensor in generator.state_dict().items()}
-    torch.save({"state_dict": state, "global_step": 1}, published)
+    published = write_official_file(tmp_path, WAV2LIP.files[0], lambda _: generator.state_dict())
     folder = CheckpointFolder(tmp_path / "weights")
     folder.path.mkdir()
     folder.import_file(published, WAV2LIP.files[0], vouched_sha256=file_sha256(published))

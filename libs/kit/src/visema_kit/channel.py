@@ -29,6 +29,7 @@ _SERVICE_CONFIG: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}
 CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # the failures of another channel, of a server long gone, are not this one's
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.initial_reconnect_backoff_ms", 200),

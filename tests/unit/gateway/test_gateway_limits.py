@@ -33,30 +33,56 @@ async def raw(url: str, lines: bytes) -> tuple[asyncio.StreamReader, asyncio.Str
     return reader, writer
 
 
-async def test_a_body_that_announces_500_mb_is_refused_before_it_is_sent(web: httpx.AsyncClient) -> None:
-    head = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    reader, writer = await raw(str(web.base_url), head + b"Content-Length: 524288000\r\n\r\n")
+FORM = "multipart/form-data; boundary=b"
+JSON = "application/json"
+FILE_FIELDS = {
+    "/generate": "audio",
+    "/avatar/upload": "image",
+    "/avatar/animate": "audio",
+    "/v1/uploads": "portrait",
+    "/v1/avatars": "image",
+}
+BODIES = [(path, FORM) for path in FILE_FIELDS] + [(path, JSON) for path in ("/avatar/animate", "/v1/jobs")]
+
+
+def start_of_body(path: str, content_type: str) -> bytes:
+    if content_type == JSON:
+        return b'{"text": "'
+    disposition = f'form-data; name="{FILE_FIELDS[path]}"; filename="../../x"'
+    return f"--b\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+
+
+def head(path: str, content_type: str, more: str) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n{more}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(("path", "content_type"), BODIES)
+async def test_a_body_that_announces_500_mb_is_refused_before_it_is_sent(
+    web: httpx.AsyncClient, path: str, content_type: str
+) -> None:
+    reader, writer = await raw(str(web.base_url), head(path, content_type, "Content-Length: 524288000"))
     reply = await asyncio.wait_for(reader.read(), 5)
     assert reply.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in reply.lower()
     writer.close()
 
 
-async def test_a_body_without_length_is_cut_at_the_limit_without_growing(web: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(("path", "content_type"), BODIES)
+async def test_a_body_without_length_is_cut_at_the_limit_without_growing(
+    web: httpx.AsyncClient, path: str, content_type: str
+) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
-        yield b'--b\r\nContent-Disposition: form-data; name="audio"; filename="../../x"\r\n\r\n'
+        yield start_of_body(path, content_type)
         for _ in range(500):
             sent += MEBIBYTE
-            yield bytes(MEBIBYTE)
+            yield b"x" * MEBIBYTE
 
     before = resident_bytes()
     try:
-        reply = await web.post(
-            "/generate", content=endless(), headers={"Content-Type": "multipart/form-data; boundary=b"}
-        )
+        reply = await web.post(path, content=endless(), headers={"Content-Type": content_type})
         assert reply.status_code == 413
     except httpx.TransportError:
         pass  # the gateway ended the connection while we were still sending: early enough
@@ -68,15 +94,53 @@ async def test_slow_bodies_and_slow_headers_are_cut_off(
     orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
 ) -> None:
     async with serving(orchestrator[0], tmp_path, idle_timeout_s=0.5) as url:
-        head = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-        body_reader, body_writer = await raw(url, head + b"Content-Length: 1000\r\n\r\n--b\r\n")
         head_reader, head_writer = await raw(url, b"GET / HTTP/1.1\r\nX-Slow: ")
-        reply = await asyncio.wait_for(body_reader.read(), 10)
-        assert reply.startswith(b"HTTP/1.1 408")
+        for path, content_type in BODIES:
+            body_reader, body_writer = await raw(url, head(path, content_type, "Content-Length: 1000") + b"--b\r\n")
+            reply = await asyncio.wait_for(body_reader.read(), 10)
+            assert reply.startswith(b"HTTP/1.1 408"), path
+            body_writer.close()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(head_reader.readexactly(1), 10)
-        body_writer.close()
         head_writer.close()
+
+
+@pytest.mark.parametrize(("path", "content_type"), [("/generate", FORM), ("/v1/jobs", JSON)])
+async def test_a_body_that_trickles_for_too_long_is_cut_off(
+    orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path, path: str, content_type: str
+) -> None:
+    async with serving(orchestrator[0], tmp_path, upload_timeout_s=0.5) as url:  # no pause reaches the idle timeout
+        reader, writer = await raw(url, head(path, content_type, "Content-Length: 1000"))
+        writer.write(start_of_body(path, content_type))
+        answer = asyncio.create_task(reader.read())
+        async with asyncio.timeout(10):
+            while not answer.done():
+                writer.write(b"-")
+                await asyncio.sleep(0.05)
+        assert answer.result().startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_more_uploads_than_slots_are_told_when_to_come_back(
+    orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
+) -> None:
+    async with (
+        serving(orchestrator[0], tmp_path, upload_slots=1, idle_timeout_s=30) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+    ):
+        _, writer = await raw(url, head("/v1/uploads", FORM, "Content-Length: 1000") + b"--b\r\n")
+
+        async def upload() -> httpx.Response:
+            return await web.post("/v1/uploads", files={"portrait": ("p.jpg", b"\xff\xd8 x")})
+
+        async with asyncio.timeout(10):
+            while (refused := await upload()).status_code != 429:
+                await asyncio.sleep(0.02)  # the slow one has not come yet
+            assert refused.headers["retry-after"] == "1"
+            assert refused.json()["reason"] == "RESOURCE_EXHAUSTED"
+            writer.close()
+            while (await upload()).status_code != 201:  # its place is free again
+                await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.errors import InvalidInput
 
+from visema_gateway.api.bodies import bounded_body
 from visema_gateway.api.deps import (
     FILE,
     LARGEST_NUMBER,
@@ -23,7 +24,6 @@ from visema_gateway.api.deps import (
     option_properties,
     options_in,
 )
-from visema_gateway.api.forms import check_length, timely
 from visema_gateway.api.media import BINARY, object_response
 from visema_gateway.api.problems import documented
 from visema_gateway.api.simple import State, state_of
@@ -33,8 +33,6 @@ from visema_gateway.core.options import OPTION_NAMES
 from visema_gateway.core.views import iso, job_view
 
 router = APIRouter(prefix="/avatar", tags=["avatar library"])
-
-JSON_MAX_BYTES = 64 * 1024
 
 
 class Uploaded(BaseModel):
@@ -188,7 +186,7 @@ async def animate(
             )
             job = await gateway.make(caller, order)
     else:
-        wish = await _json_body(request, gateway)
+        wish = await _json_body(request)
         order = Order(
             avatar_id=await gateway.library.resource(caller.scope, "avatar", wish.avatarId),
             text=wish.text,
@@ -294,16 +292,11 @@ async def _animation(gateway: Gateway, caller: Caller, job: jobs_pb2.Job, base: 
     )
 
 
-async def _json_body(request: Request, gateway: Gateway) -> Animate:
+async def _json_body(request: Request) -> Animate:
     """Raises: RequestValidationError, Refusal."""
-    check_length(request, JSON_MAX_BYTES)
-    body = bytearray()
-    async for piece in timely(request, gateway.settings):
-        body += piece
-        if len(body) > JSON_MAX_BYTES:
-            raise InvalidInput(f"the body has more than {JSON_MAX_BYTES} bytes", field="body")
+    body = await bounded_body(request)
     try:
-        return Animate.model_validate_json(bytes(body))
+        return Animate.model_validate_json(body)
     except ValidationError as error:
         lines: list[dict[str, Any]] = [{**line, "loc": ("body", *line["loc"])} for line in error.errors()]
         raise RequestValidationError(lines) from None

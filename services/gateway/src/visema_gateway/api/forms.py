@@ -80,8 +80,6 @@ class Forms:
                     form = receiver.finish()
                 except FormParserError:
                     raise InvalidInput("the multipart body cannot be read", field="body") from None
-                except ClientDisconnect:
-                    raise Refusal(HTTPStatus.BAD_REQUEST, "INVALID_INPUT", "the body ended early", close=True) from None
                 except VisemaError as error:
                     if error.code.name != "INVALID_ARGUMENT":
                         raise
@@ -237,7 +235,7 @@ def check_length(request: Request, most_bytes: int) -> None:
 
 
 async def timely(request: Request, settings: GatewaySettings) -> AsyncIterator[bytes]:
-    """The body in pieces. Raises: Refusal: a pause or the whole takes too long."""
+    """The body in pieces. Raises: Refusal: a pause or the whole takes too long, or the client goes away."""
     deadline_s = time.monotonic() + settings.upload_timeout_s
     pieces = aiter(request.stream())
     while True:
@@ -245,6 +243,8 @@ async def timely(request: Request, settings: GatewaySettings) -> AsyncIterator[b
         try:
             async with asyncio.timeout(left_s):
                 piece = await anext(pieces, None)
+        except ClientDisconnect:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "INVALID_INPUT", "the body ended early", close=True) from None
         except TimeoutError:
             raise Refusal(
                 HTTPStatus.REQUEST_TIMEOUT, "DEADLINE_EXCEEDED", "the body came too slowly", close=True

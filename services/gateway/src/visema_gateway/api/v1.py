@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.errors import InvalidInput
 
+from visema_gateway.api.bodies import BoundedRoute
 from visema_gateway.api.deps import (
     FILE,
     IDENTIFIER,
@@ -34,7 +35,7 @@ from visema_gateway.core.options import OPTION_NAMES, VideoOptions
 from visema_gateway.core.peers import VoiceView
 from visema_gateway.core.views import AvatarView, JobView, avatar_view, decode_upload, encode_upload, job_view
 
-router = APIRouter(prefix="/v1", tags=["v1"])
+router = APIRouter(prefix="/v1", tags=["v1"], route_class=BoundedRoute)
 
 PageSize = Annotated[int, Query(ge=1, le=200)]
 PageToken = Annotated[str, Query(max_length=500, description="`next_page_token` of the page before.")]
@@ -113,7 +114,7 @@ async def upload(request: Request, gateway: TheGateway, caller: TheCaller, forms
     "/jobs",
     status_code=202,
     response_model=JobView,
-    responses=documented(400, 403, 404, 409, 413, 415, 422),
+    responses=documented(400, 403, 404, 408, 409, 413, 415, 422),
     summary="Make a video",
 )
 async def create_job(

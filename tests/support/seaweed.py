@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -108,6 +109,18 @@ class Weed:
                 self._arguments, stdout=stream, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True
             )
         _wait_until_serving(self.server, self._process, log)
+
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """In the block no file of the server may grow, as on a full disk; reading goes on."""
+        if self._process is None:
+            raise RuntimeError("the store does not run")
+        soft, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (1, hard))
+        try:
+            yield
+        finally:
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     def stop(self) -> None:
         """End it in order, or by force when that takes long."""

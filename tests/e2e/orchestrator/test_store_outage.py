@@ -1,4 +1,4 @@
-"""The object store goes away in the middle of a job and comes back: the job waits and ends as if nothing had been."""
+"""The object store goes away, or its disk is full, in the middle of a job: the job waits and ends."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
-from harness import Client, no_temporary_objects, orchestrator_here
+from harness import Client, no_temporary_objects, orchestrator_here, reason_of
 from stage_fakes import FakeStages
 from support.seaweed import Weed, weed_binary
 from visema.orchestrator.v1 import jobs_pb2
@@ -83,6 +84,31 @@ async def test_an_outage_beyond_the_patience_fails_the_job_with_a_reason(
         ended = await client.wait(job.job_id, 60)
         assert ended.state == jobs_pb2.JOB_STATE_FAILED
         assert from_status(ended.error).reason == "STORE_UNAVAILABLE"
+        await client.close()
+
+
+async def test_a_full_disk_of_the_store_is_refused_by_name_and_waited_for_by_jobs(
+    variables: dict[str, str], stages: FakeStages, weed: Weed
+) -> None:
+    for orders in (stages.portrait, stages.lips, stages.encoder):
+        orders.pause_s = 0.2
+    async with orchestrator_here(variables) as address:
+        client = Client(address)
+        job = await client.create(await client.spec(seconds=4))
+        await stored(stages)
+        with weed.full_disk():
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.portrait()
+            assert (reason_of(caught.value), caught.value.code()) == (
+                "STORE_UNAVAILABLE",
+                grpc.StatusCode.UNAVAILABLE,
+            )
+            async with asyncio.timeout(20):
+                while stages.portrait.calls + stages.lips.calls < 3:  # a stream broke and was opened again
+                    await asyncio.sleep(0.01)
+        ended = await client.wait(job.job_id, 60)
+        assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error
+        assert ended.result.frame_count == 100
         await client.close()
 
 

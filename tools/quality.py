@@ -146,6 +146,16 @@ def bars_for(sample: Sample) -> list[Bar]:
     ]
 
 
+def idle_bars() -> list[Bar]:
+    """The bars for a video of one loop in which nobody speaks."""
+    seam = Bar(
+        "seam_ratio",
+        "<= frame_diff_max_ratio",
+        lambda figures: figures["seam_ratio"] <= figures["frame_diff_max_ratio"],
+    )
+    return [*motion_bars(), below("mouth_range", 0.6), seam]
+
+
 def measure(portrait: Path, audio: Path | None, video: Path, *, loop: bool = False) -> Figures:
     """Run the meter in a process of its own. Raises: subprocess.CalledProcessError: it failed."""
     command = [sys.executable, str(METER), str(portrait), str(audio) if audio else "-", str(video)]

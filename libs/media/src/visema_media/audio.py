@@ -27,6 +27,7 @@ from visema_media.sniff import SPEECH_FORMATS, MediaFormat, sniff
 CANONICAL_RATE_HZ = 48_000
 ANALYSIS_RATE_HZ = 16_000
 _FULL_SCALE = 32_768  # 16-bit PCM
+_WRITE_SAMPLES = 65_536  # converted at once, so that a long file needs no second and third copy of its samples
 
 WARN_DAMAGED = "Parts of the audio are damaged and were left out."
 WARN_DOWNMIXED = "The audio has more than two channels; it was mixed down to two."
@@ -133,13 +134,14 @@ def to_canonical_wav(speech: Speech) -> bytes:
 
 def write_wav(samples: Samples, rate_hz: int) -> bytes:
     """16-bit PCM WAV of float32 (channels, n); values beyond full scale are clipped."""
-    levels = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(len(samples))
         file.setsampwidth(2)
         file.setframerate(rate_hz)
-        file.writeframes(levels.T.tobytes())
+        for start in range(0, samples.shape[1], _WRITE_SAMPLES):
+            scaled = np.rint(samples[:, start : start + _WRITE_SAMPLES] * _FULL_SCALE)
+            file.writeframesraw(np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").T.tobytes())
     return buffer.getvalue()
 
 
@@ -269,5 +271,6 @@ class _Mixer:
 
 
 def _clean(samples: Samples) -> Samples:
-    """Float WAV may hold NaN, infinities and values beyond full scale."""
-    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+    """Float WAV may hold NaN, infinities and values beyond full scale. Works in place: a minute is 23 MB."""
+    np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+    return np.clip(samples, -1.0, 1.0, out=samples)

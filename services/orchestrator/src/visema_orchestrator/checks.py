@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +15,7 @@ from visema_kit.digest import digest_of
 from visema_kit.errors import ImageTooLarge, ObjectMismatch, ObjectNotFound
 from visema_kit.keys import check_tenant
 from visema_kit.objects import ObjectStore
-from visema_media.audio import CANONICAL_RATE_HZ, decode_audio, frame_count, read_wav, to_canonical_wav
+from visema_media.audio import CANONICAL_RATE_HZ, decode_audio, frame_count, to_canonical_wav
 from visema_media.limits import MEBIBYTE, MediaLimits
 
 from visema_orchestrator.cache import SharedCache
@@ -104,5 +106,5 @@ class MediaChecks:
 def _decode(content: bytes, limits: MediaLimits) -> CheckedAudio:
     speech = decode_audio(content, limits)
     wav = to_canonical_wav(speech)
-    samples, _ = read_wav(wav)
-    return CheckedAudio(wav, samples.shape[1], speech.warnings)
+    with wave.open(io.BytesIO(wav)) as header:
+        return CheckedAudio(wav, header.getnframes(), speech.warnings)

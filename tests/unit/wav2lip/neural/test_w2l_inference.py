@@ -7,7 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from visema_kit.device_memory import MemoryMeter  # noqa: E402  skipped without torch
 from visema_kit.errors import DeviceBusy  # noqa: E402  skipped without torch
+from visema_kit.metrics import Metrics  # noqa: E402  skipped without torch
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402  skipped without torch
 from visema_wav2lip.model.folding import fold_batch_norms, folded_convolution  # noqa: E402  skipped without torch
 
@@ -170,3 +172,17 @@ def test_warm_up_runs_a_whole_batch(generator):
     fast._network.face_encoder_blocks[0].register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))
     inference.warm_up(fast, 4)
     assert sizes == [4]
+
+
+def test_memory_is_read_after_each_batch_and_a_cpu_is_not_reported(generator, windows, crops):
+    metrics = Metrics()
+    meter = MemoryMeter(metrics.gpu_memory)
+    fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 3, meter)
+    run(fast, windows, crops)
+    assert not metrics.gpu_memory.collect()[0].samples
+    readings = iter((100, 300, 200))
+    meter.watch("cuda:0", readings.__next__)
+    run(fast, windows, crops)
+    (sample,) = metrics.gpu_memory.collect()[0].samples
+    assert (sample.labels, sample.value) == ({"device": "cuda:0"}, 200.0)
+    assert next(readings, None) is None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from visema_kit.checkpoints_store import CheckpointFolder
+from visema_kit.device_memory import MemoryMeter
 from visema_kit.errors import CheckpointMissing
 from visema_media.framing import FramedPortrait
 
@@ -62,16 +63,17 @@ class NeuralSettings(Protocol):
         ...
 
 
-def load_neural_engine(settings: NeuralSettings) -> LivePortraitEngine:
+def load_neural_engine(settings: NeuralSettings, meter: MemoryMeter | None = None) -> LivePortraitEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
 
+    Args: meter: Learns how much of the device's memory the engine holds.
     Raises: CheckpointMissing: weights are absent or wrong, or the device is not there.
     """
     try:
         compute = ComputeDevice.choose(settings.device, settings.precision)
     except ValueError as error:
         raise CheckpointMissing(f"The neural engine cannot run here: {error}.") from error
-    engine = LivePortraitEngine(load_networks(CheckpointFolder.at(settings.checkpoint_dir)), compute)
+    engine = LivePortraitEngine(load_networks(CheckpointFolder.at(settings.checkpoint_dir)), compute, meter)
     engine.warm_up()
     return engine
 
@@ -94,7 +96,9 @@ class LivePortraitEngine:
     0.1 ms.
     """
 
-    def __init__(self, networks: LivePortraitNetworks, compute: ComputeDevice) -> None:
+    def __init__(
+        self, networks: LivePortraitNetworks, compute: ComputeDevice, meter: MemoryMeter | None = None
+    ) -> None:
         self._compute = compute
         self._sha256 = networks.sha256
         self._appearance = networks.appearance.to(compute.device)
@@ -103,7 +107,9 @@ class LivePortraitEngine:
             _perceptron(networks.stitching), _perceptron(networks.eyes), _perceptron(networks.lips)
         )
         self._frames = optimised(networks.warping, networks.decoder, dtype=compute.dtype, device=compute.device)
-        self._batches = Batches(compute.batch_frames)
+        self._meter = meter or MemoryMeter()
+        compute.watch_memory(self._meter)
+        self._batches = Batches(compute.batch_frames, self._meter)
 
     def describe(self) -> EngineDescription:
         """What computes."""
@@ -125,6 +131,7 @@ class LivePortraitEngine:
             keypoints = torch.zeros(1, KEYPOINT_COUNT, 3, device=self._compute.device)
             source = self._frames.prepare(self._appearance(picture), keypoints)
             self._frames(source, keypoints)
+        self._meter.read()
 
     def prepare(self, portrait: FramedPortrait) -> NeuralPortrait:
         """Crop the face and compute everything that depends on the portrait only."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from visema_kit.device_memory import MemoryMeter
 from visema_kit.errors import ResourceExhausted
 
 CUDA_BATCH = 8  # frames at once: fills an H100, fits an 8 GB card
@@ -43,6 +45,11 @@ class ComputeDevice:
         """Frames to compute at once."""
         return CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
 
+    def watch_memory(self, meter: MemoryMeter) -> None:
+        """Let `meter` report what torch holds of the device's memory; a CPU is not reported."""
+        if self.device.type == "cuda":
+            meter.watch(f"cuda:{self.device.index or 0}", partial(torch.cuda.memory_reserved, self.device))
+
     def __str__(self) -> str:
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else ""
         return f"{self.device}{name} {str(self.dtype).removeprefix('torch.')}"
@@ -60,8 +67,9 @@ def _cpu_has_bfloat16() -> bool:
 class Batches:
     """Computes rows in batches, and in smaller ones once memory ran out."""
 
-    def __init__(self, batch_frames: int) -> None:
+    def __init__(self, batch_frames: int, meter: MemoryMeter | None = None) -> None:
         self.batch_frames = batch_frames
+        self._meter = meter or MemoryMeter()
 
     def run(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> list[Tensor]:
         """`compute` of all rows, batch by batch, in order.
@@ -78,6 +86,7 @@ class Batches:
                 failed = error
             else:
                 done += len(batch)
+                self._meter.read()
                 continue
             # Outside the handler: inside it the traceback keeps the tensors alive.
             if torch.cuda.is_available():

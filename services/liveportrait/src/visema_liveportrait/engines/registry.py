@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from visema_kit.device_memory import MemoryMeter
 from visema_kit.errors import CheckpointMissing
 from visema_kit.logs import get_logger
 
@@ -91,8 +92,11 @@ class EngineRegistry:
         return ChosenEngine(self._embedded, self._neural_missing if self._mode == "auto" else "")
 
 
-def neural_loader(settings: LiveportraitSettings) -> Callable[[], AnimationEngine]:
-    """The factory of the neural engine, imported late: it needs torch, which an embedded installation does without."""
+def neural_loader(settings: LiveportraitSettings, meter: MemoryMeter | None = None) -> Callable[[], AnimationEngine]:
+    """The factory of the neural engine, imported late: it needs torch, which an embedded installation does without.
+
+    Args: meter: Learns how much of the device's memory the engine holds.
+    """
 
     def load() -> AnimationEngine:
         try:
@@ -102,7 +106,7 @@ def neural_loader(settings: LiveportraitSettings) -> Callable[[], AnimationEngin
                 f"The neural engine is not installed here: there is no module {missing.name}.",
                 metadata={"module": str(missing.name)},
             ) from missing
-        engine: AnimationEngine = module.load_neural_engine(settings)
+        engine: AnimationEngine = module.load_neural_engine(settings, meter)
         return engine
 
     return load

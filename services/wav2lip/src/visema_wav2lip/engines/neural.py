@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import torch
 from visema_kit.checkpoints import WAV2LIP, check_license
 from visema_kit.checkpoints_store import CheckpointFolder
+from visema_kit.device_memory import MemoryMeter
 from visema_media.track import FaceTrack
 
 from visema_wav2lip.engines.neural_generator import (
@@ -131,9 +132,10 @@ class NeuralSettings(Protocol):
         ...
 
 
-def load_neural_engine(settings: NeuralSettings) -> LipSyncEngine:
+def load_neural_engine(settings: NeuralSettings, meter: MemoryMeter | None = None) -> LipSyncEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
 
+    Args: meter: Learns how much of the device's memory the engine holds.
     Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are
         absent or wrong.
     """
@@ -147,16 +149,19 @@ def load_neural_engine(settings: NeuralSettings) -> LipSyncEngine:
         backend=settings.lipsync_backend,
         silence_gate_db=settings.silence_gate_db,
     )
-    return build_engine(network, source.sha256, options)
+    return build_engine(network, source.sha256, options, meter)
 
 
-def build_engine(network: Wav2Lip, weights_sha256: str, options: NeuralOptions) -> NeuralEngine:
+def build_engine(
+    network: Wav2Lip, weights_sha256: str, options: NeuralOptions, meter: MemoryMeter | None = None
+) -> NeuralEngine:
     """Choose device, backend and precision, make the engine and warm it up.
 
-    Args: network: With its weights loaded. weights_sha256: Of the file that they came from.
+    Args: network: With its weights loaded. weights_sha256: Of the file that they came from. meter: See
+            `load_neural_engine`.
     """
     device = chosen_device(options.device)
-    generator = _make_generator(network, device, options)
+    generator = _make_generator(network, device, options, meter)
     warm_up(generator, batch_size(options, device))
     return NeuralEngine(generator, weights_sha256, device, options)
 
@@ -178,7 +183,9 @@ def batch_size(options: NeuralOptions, device: torch.device) -> int:
     return options.batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
 
 
-def _make_generator(network: Wav2Lip, device: torch.device, options: NeuralOptions) -> FaceGenerator:
+def _make_generator(
+    network: Wav2Lip, device: torch.device, options: NeuralOptions, meter: MemoryMeter | None
+) -> FaceGenerator:
     precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
     installed = importlib.util.find_spec("openvino") is not None
     supported = device.type == "cpu" and precision is not FLOAT16
@@ -186,4 +193,4 @@ def _make_generator(network: Wav2Lip, device: torch.device, options: NeuralOptio
         from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
 
         return OpenVinoGenerator(network, precision, batch_size(options, device), threads=torch.get_num_threads())
-    return TorchGenerator(network, device, precision, batch_size(options, device))
+    return TorchGenerator(network, device, precision, batch_size(options, device), meter)

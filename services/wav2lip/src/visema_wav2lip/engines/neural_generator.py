@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from visema_kit.device_memory import MemoryMeter
 from visema_kit.errors import DeviceBusy
 
 from visema_wav2lip.chunks import WINDOW_COLUMNS
@@ -104,9 +106,17 @@ class TorchGenerator:
         device: Where to compute.
         precision: `best_precision(device)`, or another for comparison.
         batch_size: Most frames at a time. Halved for good when memory runs out.
+        meter: Learns how much memory of a GPU torch holds; a CPU is not reported.
     """
 
-    def __init__(self, network: Wav2Lip, device: torch.device, precision: Precision, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: Wav2Lip,
+        device: torch.device,
+        precision: Precision,
+        batch_size: int,
+        meter: MemoryMeter | None = None,
+    ) -> None:
         folded = fold_batch_norms(network).eval().requires_grad_(requires_grad=False)
         folded = folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         folded.face_encoder_blocks.to(precision.encoders)
@@ -117,6 +127,9 @@ class TorchGenerator:
         self._device = device
         self._precision = precision
         self._batch_size = batch_size
+        self._meter = meter or MemoryMeter()
+        if device.type == "cuda":
+            self._meter.watch(f"cuda:{device.index or 0}", partial(torch.cuda.memory_reserved, device))
         with torch.inference_mode():
             self._silence = self._encode_audio(np.full((1, MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32))
 
@@ -141,6 +154,7 @@ class TorchGenerator:
                 self._shrink(error)
                 continue
             done += len(faces)
+            self._meter.read()
             yield faces
 
     def _shrink(self, error: torch.OutOfMemoryError) -> None:

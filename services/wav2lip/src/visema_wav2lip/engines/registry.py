@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from visema_kit.device_memory import MemoryMeter
 from visema_kit.errors import CheckpointMissing, LicenseNotAccepted, PreconditionFailed
 from visema_kit.logs import get_logger
 
@@ -83,13 +84,13 @@ class EngineRegistry:
 
 def load_engines(
     settings: Wav2LipSettings,
-    load_neural: Callable[[Wav2LipSettings], LipSyncEngine] | None = None,
+    make_neural: Callable[[Wav2LipSettings], LipSyncEngine] | None = None,
 ) -> EngineRegistry:
     """Load what `VISEMA_ENGINE` asks for. Blocks for seconds when there are checkpoints.
 
     Args:
         settings: The service's.
-        load_neural: Instead of the neural engine's own factory.
+        make_neural: Instead of `load_neural`.
     Raises: CheckpointMissing, LicenseNotAccepted: `neural` was asked for and cannot run.
     """
     embedded = EmbeddedEngine()
@@ -97,7 +98,7 @@ def load_engines(
         unwanted = CheckpointMissing("This service is set to the embedded engine only.", field="engine")
         return EngineRegistry("embedded", embedded, None, unwanted)
     try:
-        neural = (load_neural or _load_neural)(settings)
+        neural = (make_neural or load_neural)(settings)
     except (CheckpointMissing, LicenseNotAccepted) as missing:
         if settings.engine == "neural":
             raise
@@ -106,8 +107,12 @@ def load_engines(
     return EngineRegistry(settings.engine, embedded, neural, None)
 
 
-def _load_neural(settings: Wav2LipSettings) -> LipSyncEngine:
-    """Import the neural engine late: it needs torch, which an embedded installation does without."""
+def load_neural(settings: Wav2LipSettings, meter: MemoryMeter | None = None) -> LipSyncEngine:
+    """Import the neural engine late: it needs torch, which an embedded installation does without.
+
+    Args: meter: Learns how much of the device's memory the engine holds.
+    Raises: CheckpointMissing, LicenseNotAccepted: it cannot run here.
+    """
     try:
         module = importlib.import_module(_NEURAL_MODULE)
     except ModuleNotFoundError as missing:
@@ -115,5 +120,5 @@ def _load_neural(settings: Wav2LipSettings) -> LipSyncEngine:
             f"The neural engine is not installed here: there is no module {missing.name}.",
             metadata={"module": str(missing.name)},
         ) from missing
-    engine: LipSyncEngine = module.load_neural_engine(settings)
+    engine: LipSyncEngine = module.load_neural_engine(settings, meter)
     return engine

@@ -24,7 +24,7 @@ from visema_kit.errors import JobNotFound
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "visema.rules.yml"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
-JOBS = 6
+JOBS = 20
 JOBS_SEEN = 'sum(visema_job_duration_seconds_count{outcome="succeeded"})'
 PATIENCE_S = 30.0
 NOT_HERE = {

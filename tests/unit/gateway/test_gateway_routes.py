@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import httpx
 import pytest
 from support.fake_orchestrator import FakeOrchestrator, Script
-from support.gateway import serving
 from visema_kit.errors import NoFaceFound, QueueFull, StageUnavailable
 
 PICTURE = b"\xff\xd8\xff picture"
@@ -97,54 +95,6 @@ async def test_many_watchers_cost_the_orchestrator_one(
     assert script.calls["GetJob"] <= 2
     assert {poll.result().status_code for poll in polls} == {200}
     assert len({stream.result().text for stream in streams}) == 1
-
-
-async def test_no_watcher_misses_an_event_whenever_it_comes(
-    web: httpx.AsyncClient, script: Script, orchestrator: tuple[str, FakeOrchestrator]
-) -> None:
-    script.endless = True
-    job_id = await make(web)
-    path = f"/v1/jobs/{job_id}/events"
-    async with (
-        httpx.AsyncClient(
-            base_url=web.base_url, timeout=60, trust_env=False, limits=httpx.Limits(max_connections=None)
-        ) as many,
-        asyncio.timeout(40),
-        asyncio.TaskGroup() as group,
-    ):
-        streams = []
-        for wave in range(10):
-            streams += [group.create_task(many.get(path)) for _ in range(20)]
-            await asyncio.sleep(0.01)
-            if wave == 5:  # the later ones come after the end
-                orchestrator[1].jobs[job_id].state = 5
-                orchestrator[1].cancelled.set()
-    for stream in streams:
-        numbers = [int(line[4:]) for line in stream.result().text.splitlines() if line.startswith("id: ")]
-        assert numbers == list(range(1, 8))
-        assert stream.result().text.count("event: end") == 1
-
-
-async def test_more_event_streams_than_allowed_are_told_when_to_come_back(
-    script: Script, orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
-) -> None:
-    script.endless = True
-    async with (
-        asyncio.timeout(20),
-        serving(orchestrator[0], tmp_path, stream_limit=1) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
-    ):
-        path = f"/v1/jobs/{await make(web)}/events"
-        async with web.stream("GET", path) as first:
-            assert await anext(first.aiter_bytes())
-            refused = await web.get(path)
-            assert (refused.status_code, refused.json()["reason"]) == (429, "RESOURCE_EXHAUSTED")
-            assert refused.headers["retry-after"] == "2"
-        again = 429
-        while again == 429:  # until the gateway has noticed that the first one left
-            async with web.stream("GET", path) as second:
-                again = second.status_code
-        assert again == 200
 
 
 @pytest.mark.parametrize(

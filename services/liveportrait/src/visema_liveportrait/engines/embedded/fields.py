@@ -34,7 +34,7 @@ CHEST_TOP, CHEST_FULL = 0.25, 0.50  # below the chin, in face heights
 CHEST_FADE, CHEST_REST = 0.45, 0.15  # towards the lower border
 PIVOT_BELOW_CHIN = 0.18
 # A head that is turned already shows less of what a further turn would uncover, so it turns less.
-FULL_TURN_UP_TO_DEG, LEAST_TURN_FROM_DEG, LEAST_TURN = 9.5, 22.0, 0.82
+FULL_TURN_UP_TO_DEG, LEAST_TURN_FROM_DEG, LEAST_TURN = 9.5, 22.0, 0.8
 MOTION_CONTROLS = ("yaw", "pitch", "roll", "shift_x", "shift_y", "breath", "brow")
 CONTROLS = MOTION_CONTROLS + EXPRESSION_CONTROLS
 

@@ -23,7 +23,8 @@ def test_five_lines_make_a_video(fake_address: str, tmp_path: Path) -> None:
         assert (tmp_path / "out.mp4").read_bytes() == video.read()
 
 
-def test_iterators_work_and_can_be_left_early(fake_address: str) -> None:
+def test_iterators_work_and_can_be_left_early(fake_address: str, script: Script) -> None:
+    script.endless = True
     with Visema(fake_address) as client:
         jobs = [client.create_job(jobs_pb2.JobSpec(avatar_id="a")) for _ in range(3)]
         assert [job.job_id for job in client.list_jobs(page_size=1)] == [job.job_id for job in reversed(jobs)]

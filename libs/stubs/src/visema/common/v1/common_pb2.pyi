@@ -271,6 +271,7 @@ class StageReport(_message.Message):
     READ_BYTES_FIELD_NUMBER: _builtins.int
     WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     frame_count: _builtins.int
     """Frames delivered."""
     segment_count: _builtins.int
@@ -313,6 +314,10 @@ class StageReport(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Things that a person should know, in words, e.g. that the face is turned."""
 
+    @_builtins.property
+    def quality(self) -> Global___QualityReport:
+        """How good the frames of this call are; only lip-sync measures it."""
+
     def __init__(
         self,
         *,
@@ -329,11 +334,175 @@ class StageReport(_message.Message):
         read_bytes: _builtins.int = ...,
         written_bytes: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        quality: Global___QualityReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "engine", b"engine", "first_segment_duration", b"first_segment_duration", "last_segment_duration", b"last_segment_duration", "storage_duration", b"storage_duration", "total_duration", b"total_duration", "wait_duration", b"wait_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "engine", b"engine", "first_segment_duration", b"first_segment_duration", "last_segment_duration", b"last_segment_duration", "quality", b"quality", "storage_duration", b"storage_duration", "total_duration", b"total_duration", "wait_duration", b"wait_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "engine", b"engine", "first_segment_duration", b"first_segment_duration", "frame_count", b"frame_count", "last_segment_duration", b"last_segment_duration", "read_bytes", b"read_bytes", "reused_segment_count", b"reused_segment_count", "segment_count", b"segment_count", "storage_duration", b"storage_duration", "total_duration", b"total_duration", "wait_duration", b"wait_duration", "warnings", b"warnings", "written_bytes", b"written_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_duration", b"compute_duration", "engine", b"engine", "first_segment_duration", b"first_segment_duration", "frame_count", b"frame_count", "last_segment_duration", b"last_segment_duration", "quality", b"quality", "read_bytes", b"read_bytes", "reused_segment_count", b"reused_segment_count", "segment_count", b"segment_count", "storage_duration", b"storage_duration", "total_duration", b"total_duration", "wait_duration", b"wait_duration", "warnings", b"warnings", "written_bytes", b"written_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StageReport: _TypeAlias = StageReport  # noqa: Y015
+
+@_typing.final
+class QualityReport(_message.Message):
+    """How good a video is, measured on its frames before they are encoded; docs/quality.md explains every figure. A figure that
+    cannot be measured on this video is absent, e.g. the lag of lips that do not move.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    LAG_MS_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    MOUTH_RANGE_PERCENT_FIELD_NUMBER: _builtins.int
+    CLOSED_IN_SILENCE_RATIO_FIELD_NUMBER: _builtins.int
+    PRESERVATION_DB_FIELD_NUMBER: _builtins.int
+    FLICKER_LEVELS_FIELD_NUMBER: _builtins.int
+    FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    score: _builtins.int
+    """0 to 100: the weighted mean of the figures."""
+    lag_ms: _builtins.float
+    """How late the lips are against the sound, in milliseconds; negative when they are early."""
+    correlation: _builtins.float
+    """Correlation of the mouth's opening with the loudness of the speech as both are shown, -1 to 1."""
+    mouth_range_percent: _builtins.float
+    """How far the mouth's opening ranges, 5th to 95th percentile, in per cent of the face's height."""
+    closed_in_silence_ratio: _builtins.float
+    """Share of the silent frames in which the mouth is closed, 0 to 1."""
+    preservation_db: _builtins.float
+    """Likeness of what lies outside the mouth before and after lip-sync: peak signal-to-noise ratio, at most 99."""
+    flicker_levels: _builtins.float
+    """Mean change from frame to frame in the stiller half of the picture, in levels of 255."""
+    frame_count: _builtins.int
+    """Frames that were measured."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person should know about these figures, in words."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.int = ...,
+        lag_ms: _builtins.float | None = ...,
+        correlation: _builtins.float | None = ...,
+        mouth_range_percent: _builtins.float | None = ...,
+        closed_in_silence_ratio: _builtins.float | None = ...,
+        preservation_db: _builtins.float | None = ...,
+        flicker_levels: _builtins.float | None = ...,
+        frame_count: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_closed_in_silence_ratio", b"_closed_in_silence_ratio", "_correlation", b"_correlation", "_flicker_levels", b"_flicker_levels", "_lag_ms", b"_lag_ms", "_mouth_range_percent", b"_mouth_range_percent", "_preservation_db", b"_preservation_db", "closed_in_silence_ratio", b"closed_in_silence_ratio", "correlation", b"correlation", "flicker_levels", b"flicker_levels", "lag_ms", b"lag_ms", "mouth_range_percent", b"mouth_range_percent", "preservation_db", b"preservation_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_closed_in_silence_ratio", b"_closed_in_silence_ratio", "_correlation", b"_correlation", "_flicker_levels", b"_flicker_levels", "_lag_ms", b"_lag_ms", "_mouth_range_percent", b"_mouth_range_percent", "_preservation_db", b"_preservation_db", "closed_in_silence_ratio", b"closed_in_silence_ratio", "correlation", b"correlation", "flicker_levels", b"flicker_levels", "frame_count", b"frame_count", "lag_ms", b"lag_ms", "mouth_range_percent", b"mouth_range_percent", "preservation_db", b"preservation_db", "score", b"score", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__closed_in_silence_ratio: _TypeAlias = _typing.Literal["closed_in_silence_ratio"]  # noqa: Y015
+    _WhichOneofArgType__closed_in_silence_ratio: _TypeAlias = _typing.Literal["_closed_in_silence_ratio", b"_closed_in_silence_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__correlation: _TypeAlias = _typing.Literal["correlation"]  # noqa: Y015
+    _WhichOneofArgType__correlation: _TypeAlias = _typing.Literal["_correlation", b"_correlation"]  # noqa: Y015
+    _WhichOneofReturnType__flicker_levels: _TypeAlias = _typing.Literal["flicker_levels"]  # noqa: Y015
+    _WhichOneofArgType__flicker_levels: _TypeAlias = _typing.Literal["_flicker_levels", b"_flicker_levels"]  # noqa: Y015
+    _WhichOneofReturnType__lag_ms: _TypeAlias = _typing.Literal["lag_ms"]  # noqa: Y015
+    _WhichOneofArgType__lag_ms: _TypeAlias = _typing.Literal["_lag_ms", b"_lag_ms"]  # noqa: Y015
+    _WhichOneofReturnType__mouth_range_percent: _TypeAlias = _typing.Literal["mouth_range_percent"]  # noqa: Y015
+    _WhichOneofArgType__mouth_range_percent: _TypeAlias = _typing.Literal["_mouth_range_percent", b"_mouth_range_percent"]  # noqa: Y015
+    _WhichOneofReturnType__preservation_db: _TypeAlias = _typing.Literal["preservation_db"]  # noqa: Y015
+    _WhichOneofArgType__preservation_db: _TypeAlias = _typing.Literal["_preservation_db", b"_preservation_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__closed_in_silence_ratio) -> _WhichOneofReturnType__closed_in_silence_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correlation) -> _WhichOneofReturnType__correlation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__flicker_levels) -> _WhichOneofReturnType__flicker_levels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lag_ms) -> _WhichOneofReturnType__lag_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mouth_range_percent) -> _WhichOneofReturnType__mouth_range_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preservation_db) -> _WhichOneofReturnType__preservation_db | None: ...
+
+Global___QualityReport: _TypeAlias = QualityReport  # noqa: Y015
+
+@_typing.final
+class QualityStatistics(_message.Message):
+    """Sums over some frames of a video, from which its `QualityReport` is made. The sums of two parts add up, field by field and
+    place by place, to the sums of both together, in whatever order; a shorter list counts as if zeros followed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    SPEECH_FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    OPENINGS_FIELD_NUMBER: _builtins.int
+    SILENT_OPENINGS_FIELD_NUMBER: _builtins.int
+    OPENING_SUM_FIELD_NUMBER: _builtins.int
+    OPENING_SQUARE_SUM_FIELD_NUMBER: _builtins.int
+    LOUDNESS_SUMS_FIELD_NUMBER: _builtins.int
+    LOUDNESS_SQUARE_SUMS_FIELD_NUMBER: _builtins.int
+    PRODUCT_SUMS_FIELD_NUMBER: _builtins.int
+    OUTSIDE_VALUE_COUNT_FIELD_NUMBER: _builtins.int
+    OUTSIDE_SQUARE_SUM_FIELD_NUMBER: _builtins.int
+    FLICKER_PAIR_COUNT_FIELD_NUMBER: _builtins.int
+    FLICKER_SUM_FIELD_NUMBER: _builtins.int
+    frame_count: _builtins.int
+    """Frames whose mouth was measured."""
+    speech_frame_count: _builtins.int
+    """Those of them in which somebody speaks."""
+    opening_sum: _builtins.float
+    """Sum of the openings in per cent of the face's height."""
+    opening_square_sum: _builtins.float
+    """Sum of their squares."""
+    outside_value_count: _builtins.int
+    """Values outside the mouth that were compared with the input."""
+    outside_square_sum: _builtins.float
+    """Sum of their squared differences in levels of 255."""
+    flicker_pair_count: _builtins.int
+    """Pairs of consecutive frames that were compared."""
+    flicker_sum: _builtins.float
+    """Sum of their mean changes in the stiller half of the picture, in levels of 255."""
+    @_builtins.property
+    def openings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Frames by how far the mouth is open, in steps of 0.1 per cent of the face's height."""
+
+    @_builtins.property
+    def silent_openings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The same for frames in silence only."""
+
+    @_builtins.property
+    def loudness_sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Sums of the loudness, 0 to 1, of the sound that belongs to the frames if the lips are late by -n to n frames."""
+
+    @_builtins.property
+    def loudness_square_sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Sums of its squares."""
+
+    @_builtins.property
+    def product_sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Sums of loudness times opening."""
+
+    def __init__(
+        self,
+        *,
+        frame_count: _builtins.int = ...,
+        speech_frame_count: _builtins.int = ...,
+        openings: _abc.Iterable[_builtins.int] | None = ...,
+        silent_openings: _abc.Iterable[_builtins.int] | None = ...,
+        opening_sum: _builtins.float = ...,
+        opening_square_sum: _builtins.float = ...,
+        loudness_sums: _abc.Iterable[_builtins.float] | None = ...,
+        loudness_square_sums: _abc.Iterable[_builtins.float] | None = ...,
+        product_sums: _abc.Iterable[_builtins.float] | None = ...,
+        outside_value_count: _builtins.int = ...,
+        outside_square_sum: _builtins.float = ...,
+        flicker_pair_count: _builtins.int = ...,
+        flicker_sum: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flicker_pair_count", b"flicker_pair_count", "flicker_sum", b"flicker_sum", "frame_count", b"frame_count", "loudness_square_sums", b"loudness_square_sums", "loudness_sums", b"loudness_sums", "opening_square_sum", b"opening_square_sum", "opening_sum", b"opening_sum", "openings", b"openings", "outside_square_sum", b"outside_square_sum", "outside_value_count", b"outside_value_count", "product_sums", b"product_sums", "silent_openings", b"silent_openings", "speech_frame_count", b"speech_frame_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityStatistics: _TypeAlias = QualityStatistics  # noqa: Y015

@@ -252,6 +252,7 @@ class SyncResponse(_message.Message):
     SEGMENT_DONE_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___SyncAccepted:
         """First reply."""
@@ -268,6 +269,10 @@ class SyncResponse(_message.Message):
     def summary(self) -> _common_pb2.StageReport:
         """Last reply."""
 
+    @_builtins.property
+    def quality(self) -> _common_pb2.QualityStatistics:
+        """With `segment_done`: what was measured on the segment; absent where it shows no face."""
+
     def __init__(
         self,
         *,
@@ -275,10 +280,11 @@ class SyncResponse(_message.Message):
         segment_done: _common_pb2.Segment | None = ...,
         progress: _common_pb2.StageProgress | None = ...,
         summary: _common_pb2.StageReport | None = ...,
+        quality: _common_pb2.QualityStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "progress", b"progress", "segment_done", b"segment_done", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "progress", b"progress", "quality", b"quality", "segment_done", b"segment_done", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "progress", b"progress", "segment_done", b"segment_done", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "progress", b"progress", "quality", b"quality", "segment_done", b"segment_done", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "segment_done", "progress", "summary"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

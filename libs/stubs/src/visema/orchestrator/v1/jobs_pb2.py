@@ -32,7 +32,7 @@ from visema.lipsync.v1 import lipsync_pb2 as visema_dot_lipsync_dot_v1_dot_lipsy
 from visema.portrait.v1 import portrait_pb2 as visema_dot_portrait_dot_v1_dot_portrait__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!visema/orchestrator/v1/jobs.proto\x12\x16visema.orchestrator.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dvisema/common/v1/common.proto\x1a!visema/encoding/v1/encoding.proto\x1a\x1fvisema/lipsync/v1/lipsync.proto\x1a!visema/portrait/v1/portrait.proto\"`\n\nSpeechText\x12\x12\n\x04text\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08voice_id\x18\x02 \x01(\t\x12\x1a\n\rspeaking_rate\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x10\n\x0e_speaking_rate\"\xdc\x04\n\x07JobSpec\x12/\n\x08portrait\x18\x01 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRefH\x00\x12\x13\n\tavatar_id\x18\x02 \x01(\tH\x00\x12,\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRefH\x01\x12\x32\n\x04text\x18\x04 \x01(\x0b\x32\".visema.orchestrator.v1.SpeechTextH\x01\x12/\n\x04\x66\x61\x63\x65\x18\x05 \x01(\x0b\x32!.visema.portrait.v1.FaceSelection\x12,\n\x07\x66raming\x18\x06 \x01(\x0e\x32\x1b.visema.portrait.v1.Framing\x12\x32\n\x06motion\x18\x07 \x01(\x0b\x32\".visema.portrait.v1.MotionSettings\x12\x34\n\x08lip_sync\x18\x08 \x01(\x0b\x32\".visema.lipsync.v1.LipSyncSettings\x12\x36\n\x08\x65ncoding\x18\t \x01(\x0b\x32$.visema.encoding.v1.EncodingSettings\x12\x14\n\x07size_px\x18\n \x01(\x05H\x02\x88\x01\x01\x12/\n\nframe_rate\x18\x0b \x01(\x0b\x32\x1b.visema.common.v1.FrameRate\x12.\n\x06\x65ngine\x18\x0c \x01(\x0e\x32\x1e.visema.common.v1.EngineChoice\x12\r\n\x05title\x18\r \x01(\tB\x0c\n\nappearanceB\x08\n\x06speechB\n\n\x08_size_px\"\xb3\x02\n\rStageTimeline\x12\r\n\x05stage\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x66irst_segment_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13last_segment_offset\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x06report\x18\x06 \x01(\x0b\x32\x1d.visema.common.v1.StageReport\x12\x13\n\x0bretry_count\x18\x07 \x01(\x05\"\xb1\x02\n\tJobReport\x12\x35\n\x06stages\x18\x01 \x03(\x0b\x32%.visema.orchestrator.v1.StageTimeline\x12\x36\n\x13processing_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0ftarget_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x65graded_reasons\x18\x06 \x03(\t\x12\x10\n\x08prepared\x18\x07 \x01(\x08\x12\x10\n\x08warnings\x18\x08 \x03(\t\"N\n\nStageState\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x31\n\x08progress\x18\x02 \x01(\x0b\x32\x1f.visema.common.v1.StageProgress\"\xa7\x02\n\tJobResult\x12*\n\x05video\x18\x01 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRef\x12+\n\x06poster\x18\x02 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRef\x12)\n\x06stills\x18\x03 \x03(\x0b\x32\x19.visema.encoding.v1.Still\x12\x31\n\x0evideo_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x03\x12\x14\n\x0c\x64ownload_url\x18\x06 \x01(\t\x12\x38\n\x14\x64ownload_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .visema.orchestrator.v1.JobState\x12-\n\x04spec\x18\x04 \x01(\x0b\x32\x1f.visema.orchestrator.v1.JobSpec\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06stages\x18\t \x03(\x0b\x32\".visema.orchestrator.v1.StageState\x12\x0f\n\x07percent\x18\n \x01(\x05\x12!\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.Status\x12\x31\n\x06result\x18\x0c \x01(\x0b\x32!.visema.orchestrator.v1.JobResult\x12\x31\n\x06report\x18\r \x01(\x0b\x32!.visema.orchestrator.v1.JobReport\"[\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x33\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.visema.orchestrator.v1.JobSpecB\x04\xe2\x41\x01\x02\"=\n\x11\x43reateJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"%\n\rGetJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"}\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32 .visema.orchestrator.v1.JobState\x12\x11\n\tavatar_id\x18\x04 \x01(\t\"V\n\x10ListJobsResponse\x12)\n\x04jobs\x18\x01 \x03(\x0b\x32\x1b.visema.orchestrator.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x0fWatchJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"~\n\x10WatchJobResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x03job\x18\x03 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"(\n\x10\x43\x61ncelJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"(\n\x10\x44\x65leteJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteJobResponse*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\xcb\x04\n\nJobService\x12`\n\tCreateJob\x12(.visema.orchestrator.v1.CreateJobRequest\x1a).visema.orchestrator.v1.CreateJobResponse\x12W\n\x06GetJob\x12%.visema.orchestrator.v1.GetJobRequest\x1a&.visema.orchestrator.v1.GetJobResponse\x12]\n\x08ListJobs\x12\'.visema.orchestrator.v1.ListJobsRequest\x1a(.visema.orchestrator.v1.ListJobsResponse\x12_\n\x08WatchJob\x12\'.visema.orchestrator.v1.WatchJobRequest\x1a(.visema.orchestrator.v1.WatchJobResponse0\x01\x12`\n\tCancelJob\x12(.visema.orchestrator.v1.CancelJobRequest\x1a).visema.orchestrator.v1.CancelJobResponse\x12`\n\tDeleteJob\x12(.visema.orchestrator.v1.DeleteJobRequest\x1a).visema.orchestrator.v1.DeleteJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!visema/orchestrator/v1/jobs.proto\x12\x16visema.orchestrator.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dvisema/common/v1/common.proto\x1a!visema/encoding/v1/encoding.proto\x1a\x1fvisema/lipsync/v1/lipsync.proto\x1a!visema/portrait/v1/portrait.proto\"`\n\nSpeechText\x12\x12\n\x04text\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08voice_id\x18\x02 \x01(\t\x12\x1a\n\rspeaking_rate\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x10\n\x0e_speaking_rate\"\xdc\x04\n\x07JobSpec\x12/\n\x08portrait\x18\x01 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRefH\x00\x12\x13\n\tavatar_id\x18\x02 \x01(\tH\x00\x12,\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRefH\x01\x12\x32\n\x04text\x18\x04 \x01(\x0b\x32\".visema.orchestrator.v1.SpeechTextH\x01\x12/\n\x04\x66\x61\x63\x65\x18\x05 \x01(\x0b\x32!.visema.portrait.v1.FaceSelection\x12,\n\x07\x66raming\x18\x06 \x01(\x0e\x32\x1b.visema.portrait.v1.Framing\x12\x32\n\x06motion\x18\x07 \x01(\x0b\x32\".visema.portrait.v1.MotionSettings\x12\x34\n\x08lip_sync\x18\x08 \x01(\x0b\x32\".visema.lipsync.v1.LipSyncSettings\x12\x36\n\x08\x65ncoding\x18\t \x01(\x0b\x32$.visema.encoding.v1.EncodingSettings\x12\x14\n\x07size_px\x18\n \x01(\x05H\x02\x88\x01\x01\x12/\n\nframe_rate\x18\x0b \x01(\x0b\x32\x1b.visema.common.v1.FrameRate\x12.\n\x06\x65ngine\x18\x0c \x01(\x0e\x32\x1e.visema.common.v1.EngineChoice\x12\r\n\x05title\x18\r \x01(\tB\x0c\n\nappearanceB\x08\n\x06speechB\n\n\x08_size_px\"\xb3\x02\n\rStageTimeline\x12\r\n\x05stage\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x66irst_segment_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13last_segment_offset\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x06report\x18\x06 \x01(\x0b\x32\x1d.visema.common.v1.StageReport\x12\x13\n\x0bretry_count\x18\x07 \x01(\x05\"\xe3\x02\n\tJobReport\x12\x35\n\x06stages\x18\x01 \x03(\x0b\x32%.visema.orchestrator.v1.StageTimeline\x12\x36\n\x13processing_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0ftarget_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x65graded_reasons\x18\x06 \x03(\t\x12\x10\n\x08prepared\x18\x07 \x01(\x08\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12\x30\n\x07quality\x18\t \x01(\x0b\x32\x1f.visema.common.v1.QualityReport\"N\n\nStageState\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x31\n\x08progress\x18\x02 \x01(\x0b\x32\x1f.visema.common.v1.StageProgress\"\xa7\x02\n\tJobResult\x12*\n\x05video\x18\x01 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRef\x12+\n\x06poster\x18\x02 \x01(\x0b\x32\x1b.visema.common.v1.ObjectRef\x12)\n\x06stills\x18\x03 \x03(\x0b\x32\x19.visema.encoding.v1.Still\x12\x31\n\x0evideo_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x03\x12\x14\n\x0c\x64ownload_url\x18\x06 \x01(\t\x12\x38\n\x14\x64ownload_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .visema.orchestrator.v1.JobState\x12-\n\x04spec\x18\x04 \x01(\x0b\x32\x1f.visema.orchestrator.v1.JobSpec\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x06stages\x18\t \x03(\x0b\x32\".visema.orchestrator.v1.StageState\x12\x0f\n\x07percent\x18\n \x01(\x05\x12!\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.Status\x12\x31\n\x06result\x18\x0c \x01(\x0b\x32!.visema.orchestrator.v1.JobResult\x12\x31\n\x06report\x18\r \x01(\x0b\x32!.visema.orchestrator.v1.JobReport\"[\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x33\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.visema.orchestrator.v1.JobSpecB\x04\xe2\x41\x01\x02\"=\n\x11\x43reateJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"%\n\rGetJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"}\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x30\n\x06states\x18\x03 \x03(\x0e\x32 .visema.orchestrator.v1.JobState\x12\x11\n\tavatar_id\x18\x04 \x01(\t\"V\n\x10ListJobsResponse\x12)\n\x04jobs\x18\x01 \x03(\x0b\x32\x1b.visema.orchestrator.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x0fWatchJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"~\n\x10WatchJobResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x03job\x18\x03 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"(\n\x10\x43\x61ncelJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"=\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x1b.visema.orchestrator.v1.Job\"(\n\x10\x44\x65leteJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteJobResponse*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\xcb\x04\n\nJobService\x12`\n\tCreateJob\x12(.visema.orchestrator.v1.CreateJobRequest\x1a).visema.orchestrator.v1.CreateJobResponse\x12W\n\x06GetJob\x12%.visema.orchestrator.v1.GetJobRequest\x1a&.visema.orchestrator.v1.GetJobResponse\x12]\n\x08ListJobs\x12\'.visema.orchestrator.v1.ListJobsRequest\x1a(.visema.orchestrator.v1.ListJobsResponse\x12_\n\x08WatchJob\x12\'.visema.orchestrator.v1.WatchJobRequest\x1a(.visema.orchestrator.v1.WatchJobResponse0\x01\x12`\n\tCancelJob\x12(.visema.orchestrator.v1.CancelJobRequest\x1a).visema.orchestrator.v1.CancelJobResponse\x12`\n\tDeleteJob\x12(.visema.orchestrator.v1.DeleteJobRequest\x1a).visema.orchestrator.v1.DeleteJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,8 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
   _globals['_DELETEJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_DELETEJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
-  _globals['_JOBSTATE']._serialized_start=3389
-  _globals['_JOBSTATE']._serialized_end=3543
+  _globals['_JOBSTATE']._serialized_start=3439
+  _globals['_JOBSTATE']._serialized_end=3593
   _globals['_SPEECHTEXT']._serialized_start=318
   _globals['_SPEECHTEXT']._serialized_end=414
   _globals['_JOBSPEC']._serialized_start=417
@@ -60,37 +60,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STAGETIMELINE']._serialized_start=1024
   _globals['_STAGETIMELINE']._serialized_end=1331
   _globals['_JOBREPORT']._serialized_start=1334
-  _globals['_JOBREPORT']._serialized_end=1639
-  _globals['_STAGESTATE']._serialized_start=1641
-  _globals['_STAGESTATE']._serialized_end=1719
-  _globals['_JOBRESULT']._serialized_start=1722
-  _globals['_JOBRESULT']._serialized_end=2017
-  _globals['_JOB']._serialized_start=2020
-  _globals['_JOB']._serialized_end=2555
-  _globals['_CREATEJOBREQUEST']._serialized_start=2557
-  _globals['_CREATEJOBREQUEST']._serialized_end=2648
-  _globals['_CREATEJOBRESPONSE']._serialized_start=2650
-  _globals['_CREATEJOBRESPONSE']._serialized_end=2711
-  _globals['_GETJOBREQUEST']._serialized_start=2713
-  _globals['_GETJOBREQUEST']._serialized_end=2750
-  _globals['_GETJOBRESPONSE']._serialized_start=2752
-  _globals['_GETJOBRESPONSE']._serialized_end=2810
-  _globals['_LISTJOBSREQUEST']._serialized_start=2812
-  _globals['_LISTJOBSREQUEST']._serialized_end=2937
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2939
-  _globals['_LISTJOBSRESPONSE']._serialized_end=3025
-  _globals['_WATCHJOBREQUEST']._serialized_start=3027
-  _globals['_WATCHJOBREQUEST']._serialized_end=3090
-  _globals['_WATCHJOBRESPONSE']._serialized_start=3092
-  _globals['_WATCHJOBRESPONSE']._serialized_end=3218
-  _globals['_CANCELJOBREQUEST']._serialized_start=3220
-  _globals['_CANCELJOBREQUEST']._serialized_end=3260
-  _globals['_CANCELJOBRESPONSE']._serialized_start=3262
-  _globals['_CANCELJOBRESPONSE']._serialized_end=3323
-  _globals['_DELETEJOBREQUEST']._serialized_start=3325
-  _globals['_DELETEJOBREQUEST']._serialized_end=3365
-  _globals['_DELETEJOBRESPONSE']._serialized_start=3367
-  _globals['_DELETEJOBRESPONSE']._serialized_end=3386
-  _globals['_JOBSERVICE']._serialized_start=3546
-  _globals['_JOBSERVICE']._serialized_end=4133
+  _globals['_JOBREPORT']._serialized_end=1689
+  _globals['_STAGESTATE']._serialized_start=1691
+  _globals['_STAGESTATE']._serialized_end=1769
+  _globals['_JOBRESULT']._serialized_start=1772
+  _globals['_JOBRESULT']._serialized_end=2067
+  _globals['_JOB']._serialized_start=2070
+  _globals['_JOB']._serialized_end=2605
+  _globals['_CREATEJOBREQUEST']._serialized_start=2607
+  _globals['_CREATEJOBREQUEST']._serialized_end=2698
+  _globals['_CREATEJOBRESPONSE']._serialized_start=2700
+  _globals['_CREATEJOBRESPONSE']._serialized_end=2761
+  _globals['_GETJOBREQUEST']._serialized_start=2763
+  _globals['_GETJOBREQUEST']._serialized_end=2800
+  _globals['_GETJOBRESPONSE']._serialized_start=2802
+  _globals['_GETJOBRESPONSE']._serialized_end=2860
+  _globals['_LISTJOBSREQUEST']._serialized_start=2862
+  _globals['_LISTJOBSREQUEST']._serialized_end=2987
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2989
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3075
+  _globals['_WATCHJOBREQUEST']._serialized_start=3077
+  _globals['_WATCHJOBREQUEST']._serialized_end=3140
+  _globals['_WATCHJOBRESPONSE']._serialized_start=3142
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3268
+  _globals['_CANCELJOBREQUEST']._serialized_start=3270
+  _globals['_CANCELJOBREQUEST']._serialized_end=3310
+  _globals['_CANCELJOBRESPONSE']._serialized_start=3312
+  _globals['_CANCELJOBRESPONSE']._serialized_end=3373
+  _globals['_DELETEJOBREQUEST']._serialized_start=3375
+  _globals['_DELETEJOBREQUEST']._serialized_end=3415
+  _globals['_DELETEJOBRESPONSE']._serialized_start=3417
+  _globals['_DELETEJOBRESPONSE']._serialized_end=3436
+  _globals['_JOBSERVICE']._serialized_start=3596
+  _globals['_JOBSERVICE']._serialized_end=4183
 # @@protoc_insertion_point(module_scope)

@@ -261,6 +261,7 @@ class JobReport(_message.Message):
     DEGRADED_REASONS_FIELD_NUMBER: _builtins.int
     PREPARED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     degraded: _builtins.bool
     """True when a stage used less than the best engine."""
     prepared: _builtins.bool
@@ -289,6 +290,10 @@ class JobReport(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Things that a person should know."""
 
+    @_builtins.property
+    def quality(self) -> _common_pb2.QualityReport:
+        """How good the video is; its warnings are among `warnings` too."""
+
     def __init__(
         self,
         *,
@@ -300,10 +305,11 @@ class JobReport(_message.Message):
         degraded_reasons: _abc.Iterable[_builtins.str] | None = ...,
         prepared: _builtins.bool = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        quality: _common_pb2.QualityReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["processing_duration", b"processing_duration", "queue_duration", b"queue_duration", "target_duration", b"target_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["processing_duration", b"processing_duration", "quality", b"quality", "queue_duration", b"queue_duration", "target_duration", b"target_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "degraded_reasons", b"degraded_reasons", "prepared", b"prepared", "processing_duration", b"processing_duration", "queue_duration", b"queue_duration", "stages", b"stages", "target_duration", b"target_duration", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "degraded_reasons", b"degraded_reasons", "prepared", b"prepared", "processing_duration", b"processing_duration", "quality", b"quality", "queue_duration", b"queue_duration", "stages", b"stages", "target_duration", b"target_duration", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ import typer
 
 from visema_client.cli import options
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 if TYPE_CHECKING:
     from visema.orchestrator.v1 import avatars_pb2
@@ -21,6 +22,7 @@ AvatarId = Annotated[str, typer.Argument(metavar="AVATAR", help="The avatar's id
 
 @app.command()
 @guarded
+@with_server
 def create(
     portrait: Annotated[Path, typer.Argument(metavar="PORTRAIT", help="Picture file.")],
     *,
@@ -28,11 +30,7 @@ def create(
     description: Annotated[str, typer.Option("--description", help="Description for a person.")] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the animation is prepared.")] = True,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
     engine: options.EngineOption = None,
     face: options.FaceOption = None,
     framing: options.FramingOption = None,
@@ -48,7 +46,7 @@ def create(
 ) -> None:
     """Register a portrait and prepare its animation."""
     from visema_client.cli.output import notes
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
     from visema_client.settings import VideoSettings
 
     settings = VideoSettings(
@@ -65,7 +63,7 @@ def create(
         expression_strength=expression_strength,
         seed=seed,
     )
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         avatar = client.create_avatar(portrait, name=name, description=description, settings=settings)
         if wait:
             with notes().status(f"preparing {avatar.avatar_id}"):
@@ -75,15 +73,12 @@ def create(
 
 @app.command("list")
 @guarded
+@with_server
 def list_avatars(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 50,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """List avatars, newest first."""
     from itertools import islice
@@ -92,10 +87,10 @@ def list_avatars(
 
     from visema_client.cli.output import print_json, results
     from visema_client.cli.report import as_dict
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
     from visema_client.progress import avatar_state_name
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         avatars = list(islice(client.list_avatars(page_size=min(limit, 200)), limit))
     if as_json:
         print_json({"avatars": [as_dict(avatar) for avatar in avatars]})
@@ -113,41 +108,35 @@ def list_avatars(
 
 @app.command()
 @guarded
+@with_server
 def show(
     avatar_id: AvatarId,
     *,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Show an avatar."""
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         avatar = client.get_avatar(avatar_id)
     _print_avatar(avatar, as_json=as_json)
 
 
 @app.command()
 @guarded
+@with_server
 def delete(
     avatar_id: AvatarId,
     *,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Delete an avatar; its finished videos stay."""
     from visema_client.cli.output import print_json, results
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         client.delete_avatar(avatar_id)
     if as_json:
         print_json({"deleted": avatar_id})

@@ -16,6 +16,7 @@ import typer
 from visema_client.cli import options
 from visema_client.cli.demo import SAMPLES
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 if TYPE_CHECKING:
     from visema.orchestrator.v1 import jobs_pb2
@@ -46,6 +47,7 @@ class Run:
 
 
 @guarded
+@with_server
 def bench(
     *,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Videos of each kind; the median counts.")] = 5,
@@ -53,11 +55,7 @@ def bench(
     / "portrait.jpg",
     audio: Annotated[Path, typer.Option("--audio", help="Other speech.", show_default=False)] = SAMPLES / "speech.wav",
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
     engine: options.EngineOption = None,
     size: options.Size = None,
 ) -> None:
@@ -66,7 +64,7 @@ def bench(
     Speech in a WAV file is also taken six times over: the difference tells what one more second costs.
     """
     from visema_client.cli.output import print_json
-    from visema_client.cli.session import ServerChoice, connected_or_private
+    from visema_client.cli.session import connected_or_private
     from visema_client.settings import VideoSettings
 
     def make(client: Visema, seed: int, speech: Path | bytes = audio) -> Run:
@@ -75,7 +73,7 @@ def bench(
         job = client.generate(portrait, speech, settings=settings).job
         return measured(job, time.monotonic() - started_s)
 
-    with connected_or_private(ServerChoice(server, token, tls_ca, tls_cert, tls_key), {}) as client:
+    with connected_or_private(server, {}) as client:
         make(client, FIRST_SEED)  # warms caches; not counted
         unprepared = [make(client, FIRST_SEED + 1 + number) for number in range(rounds)]
         prepared = [make(client, FIRST_SEED) for _ in range(rounds)]

@@ -10,11 +10,13 @@ import typer
 
 from visema_client.cli import options
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
 @guarded
+@with_server
 def demo(
     *,
     portrait: Annotated[Path, typer.Option("--portrait", help="Another picture.", show_default=False)] = SAMPLES
@@ -24,11 +26,7 @@ def demo(
     voice: Annotated[str, typer.Option("--voice", help="Voice for --text; chosen by its language without.")] = "",
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out"),
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
     engine: options.EngineOption = None,
     face: options.FaceOption = "largest",
     framing: options.FramingOption = None,
@@ -45,7 +43,7 @@ def demo(
     from visema_client.cli.making import VideoRequest, make_video
     from visema_client.cli.output import print_json, results
     from visema_client.cli.report import print_report
-    from visema_client.cli.session import ServerChoice, connected_or_private
+    from visema_client.cli.session import connected_or_private
     from visema_client.settings import VideoSettings
 
     request = VideoRequest(
@@ -64,7 +62,7 @@ def demo(
     )
     video, report, sheet = (folder / f"demo.{ending}" for ending in ("mp4", "json", "png"))
     request.check(video)
-    with connected_or_private(ServerChoice(server, token, tls_ca, tls_cert, tls_key), {}) as client:
+    with connected_or_private(server, {}) as client:
         made = make_video(client, request, video, quiet=as_json)
     content = made.as_json(report=str(report), contact_sheet=str(sheet))
     report.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

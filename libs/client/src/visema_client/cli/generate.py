@@ -10,17 +10,19 @@ import typer
 
 from visema_client.cli import options
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 AVATAR_PREFIX = "avatar:"
 
 
 @guarded
+@with_server
 def generate(
     portrait: Annotated[
         str, typer.Argument(metavar="PORTRAIT", help="Picture file, or avatar:ID for a registered avatar.")
     ],
     audio: Annotated[
-        Path | None, typer.Argument(metavar="[AUDIO]", help="Speech file; or give --text.", show_default=False)
+        Path | None, typer.Argument(metavar="AUDIO", help="Speech file; or give --text.", show_default=False)
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 file to write.")] = Path("out.mp4"),
     *,
@@ -32,11 +34,7 @@ def generate(
         float | None, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time to wait.")
     ] = None,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
     engine: options.EngineOption = None,
     face: options.FaceOption = None,
     framing: options.FramingOption = None,
@@ -64,7 +62,7 @@ def generate(
     from visema_client.cli.making import VideoRequest, make_video
     from visema_client.cli.output import print_json
     from visema_client.cli.report import print_report
-    from visema_client.cli.session import ServerChoice, connected_or_private
+    from visema_client.cli.session import connected_or_private
     from visema_client.settings import VideoSettings
 
     settings = VideoSettings(
@@ -99,7 +97,7 @@ def generate(
         timeout_s=timeout_s,
     )
     request.check(output)
-    with connected_or_private(ServerChoice(server, token, tls_ca, tls_cert, tls_key), {}) as client:
+    with connected_or_private(server, {}) as client:
         made = make_video(client, request, output, quiet=as_json)
     if as_json:
         print_json(made.as_json())

@@ -11,6 +11,7 @@ import typer
 
 from visema_client.cli import options
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 app = typer.Typer(help="Look at jobs, follow, cancel and delete them.", no_args_is_help=True)
 
@@ -29,16 +30,13 @@ class State(enum.StrEnum):
 
 @app.command("list")
 @guarded
+@with_server
 def list_jobs(
     *,
     states: Annotated[list[State] | None, typer.Option("--state", help="Only jobs in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 20,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """List jobs, newest first."""
     from itertools import islice
@@ -48,11 +46,11 @@ def list_jobs(
 
     from visema_client.cli.output import print_json, results
     from visema_client.cli.report import as_dict, seconds
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
     from visema_client.progress import state_name
 
     numbers = [jobs_pb2.JobState.Value(f"JOB_STATE_{state.upper()}") for state in states or ()]
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         jobs = list(islice(client.list_jobs(states=numbers, page_size=min(limit, 200)), limit))
     if as_json:
         print_json({"jobs": [as_dict(job) for job in jobs]})
@@ -71,22 +69,19 @@ def list_jobs(
 
 @app.command()
 @guarded
+@with_server
 def show(
     job_id: JobId,
     *,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Show a job."""
     from visema_client.cli.output import print_json
     from visema_client.cli.report import as_dict, print_job
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         job = client.get_job(job_id)
     if as_json:
         print_json({"job": as_dict(job)})
@@ -96,24 +91,21 @@ def show(
 
 @app.command()
 @guarded
+@with_server
 def watch(
     job_id: JobId,
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the video.")] = None,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Follow a job up to its end."""
     from visema_client.cli.bars import stage_bars
     from visema_client.cli.output import print_json
     from visema_client.cli.report import as_dict, print_report
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         with stage_bars(shown=not as_json) as on_progress:
             video = client.wait_job(job_id, on_progress=on_progress)
         if output is not None:
@@ -126,22 +118,19 @@ def watch(
 
 @app.command()
 @guarded
+@with_server
 def cancel(
     job_id: JobId,
     *,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Ask a job to stop."""
     from visema_client.cli.output import print_json
     from visema_client.cli.report import as_dict, print_job
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         job = client.cancel_job(job_id)
     if as_json:
         print_json({"job": as_dict(job)})
@@ -151,21 +140,18 @@ def cancel(
 
 @app.command()
 @guarded
+@with_server
 def delete(
     job_id: JobId,
     *,
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """Delete an ended job with its video."""
     from visema_client.cli.output import print_json, results
-    from visema_client.cli.session import ServerChoice, connected
+    from visema_client.cli.session import connected
 
-    with connected(ServerChoice(server, token, tls_ca, tls_cert, tls_key)) as client:
+    with connected(server) as client:
         client.delete_job(job_id)
     if as_json:
         print_json({"deleted": job_id})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-SERVER_PANEL = "Server"
 PICTURE_PANEL = "Picture and motion"
 VIDEO_PANEL = "Video file"
 
@@ -16,38 +14,6 @@ Engine = Literal["auto", "neural", "embedded"]
 Framing = Literal["face", "bust", "full-picture"]
 Expression = Literal["neutral", "warm", "serious", "happy", "sad", "surprised"]
 
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="VISEMA_SERVER",
-        metavar="HOST:PORT",
-        help="The orchestrator to use.",
-        rich_help_panel=SERVER_PANEL,
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        envvar="VISEMA_TOKEN",
-        help="Token for a server that asks for one.",
-        rich_help_panel=SERVER_PANEL,
-        show_envvar=True,
-    ),
-]
-TlsCa = Annotated[
-    Path | None,
-    typer.Option("--tls-ca", help="PEM file with the server's CA; switches TLS on.", rich_help_panel=SERVER_PANEL),
-]
-TlsCert = Annotated[
-    Path | None,
-    typer.Option("--tls-cert", help="PEM file with the client's certificate (mTLS).", rich_help_panel=SERVER_PANEL),
-]
-TlsKey = Annotated[
-    Path | None,
-    typer.Option("--tls-key", help="PEM file with the client's private key (mTLS).", rich_help_panel=SERVER_PANEL),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 EngineOption = Annotated[

@@ -5,51 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import typer
-from visema_kit.channel import TlsFiles
 
 from visema_client.cli.output import notes
+from visema_client.cli.server import ServerChoice
 from visema_client.localstack import LocalStack, StackOptions
 from visema_client.sync import Visema
 
 _NO_PROXY = "no_grpc_proxy"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerChoice:
-    """Where the orchestrator is.
-
-    Attributes:
-        address: `host:port`; None for a private stack.
-        token: Bearer token.
-        tls_ca: CA of the server; switches TLS on.
-        tls_cert: Certificate of the client; switches TLS on.
-        tls_key: Its private key.
-    """
-
-    address: str | None
-    token: str | None = field(default=None, repr=False)
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-
-    @property
-    def tls(self) -> TlsFiles | None:
-        """Certificates; None for plain text."""
-        if self.tls_ca is None and self.tls_cert is None:
-            return None
-        return TlsFiles(self.tls_ca, self.tls_cert, self.tls_key)
-
-    def required(self) -> ServerChoice:
-        """Raises: typer.BadParameter: no server was named."""
-        if not self.address:
-            raise typer.BadParameter(
-                "which server? Give HOST:PORT or set VISEMA_SERVER (`visema up` starts one)", param_hint="--server"
-            )
-        return self
 
 
 @contextmanager

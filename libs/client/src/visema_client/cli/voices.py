@@ -9,20 +9,18 @@ import typer
 
 from visema_client.cli import options
 from visema_client.cli.guard import guarded
+from visema_client.cli.server import ServerChoice, with_server
 
 
 @guarded
+@with_server
 def voices(
     *,
     language: Annotated[
         str, typer.Option("--language", metavar="TAG", help="Only voices of this language, e.g. en or pt-BR.")
     ] = "",
     as_json: options.AsJson = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    tls_ca: options.TlsCa = None,
-    tls_cert: options.TlsCert = None,
-    tls_key: options.TlsKey = None,
+    server: ServerChoice,
 ) -> None:
     """List the voices for --text.
 
@@ -32,9 +30,9 @@ def voices(
 
     from visema_client.cli.output import print_json, results
     from visema_client.cli.report import as_dict
-    from visema_client.cli.session import ServerChoice, connected_or_private
+    from visema_client.cli.session import connected_or_private
 
-    with connected_or_private(ServerChoice(server, token, tls_ca, tls_cert, tls_key), {}) as client:
+    with connected_or_private(server, {}) as client:
         found = list(client.list_voices(language=language))
     if as_json:
         print_json({"voices": [as_dict(voice) for voice in found]})

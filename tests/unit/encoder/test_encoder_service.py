@@ -30,7 +30,7 @@ from visema_kit.clock import StageClock
 from visema_kit.objects import ObjectStore
 from visema_kit.server import serve
 from visema_kit.status import from_rpc_error
-from visema_media.audio import Speech, to_canonical_wav
+from visema_media.audio import write_wav
 from visema_media.segments import write_segment
 from visema_media.track import FaceTrack
 
@@ -86,8 +86,8 @@ class Inputs:
 
     async def audio(self, seconds: float) -> common_pb2.ObjectRef:
         times = np.arange(round(seconds * 48_000)) / 48_000
-        speech = Speech(0.3 * np.sin(2 * np.pi * 300 * times)[None].astype(np.float32), 48_000)
-        return await self._put("speech.wav", to_canonical_wav(speech), "audio/wav")
+        speech = 0.3 * np.sin(2 * np.pi * 300 * times)[None].astype(np.float32)
+        return await self._put("speech.wav", write_wav(speech, 48_000), "audio/wav")
 
     async def segment(
         self, index: int, first: int, count: int, *, held: int = 0, size_px: int = SIZE_PX, rate: Fraction = RATE

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from fractions import Fraction
 
 from visema.common.v1 import common_pb2
 from visema.portrait.v1 import portrait_pb2
@@ -15,33 +11,14 @@ from visema_kit.digest import digest_of
 from visema_kit.errors import ImageTooLarge, ObjectMismatch, ObjectNotFound
 from visema_kit.keys import check_tenant
 from visema_kit.objects import ObjectStore
-from visema_media.audio import CANONICAL_RATE_HZ, decode_audio, frame_count, to_canonical_wav
 from visema_media.limits import MEBIBYTE, MediaLimits
+from visema_media.speech import Speech, decode_audio
 
 from visema_orchestrator.cache import SharedCache
 from visema_orchestrator.stages import Stages
 
 AUDIO_CACHE_BYTES = 64 * MEBIBYTE
 PORTRAIT_CACHE_ENTRIES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedAudio:
-    """Speech that can be used.
-
-    Attributes:
-        wav: The canonical WAV: 16-bit PCM, 48 kHz.
-        sample_count: Samples of one channel.
-        warnings: Things that a person should know.
-    """
-
-    wav: bytes
-    sample_count: int
-    warnings: tuple[str, ...]
-
-    def frame_count(self, frame_rate: Fraction) -> int:
-        """Frames of a video that lasts as long as the speech."""
-        return frame_count(self.sample_count, CANONICAL_RATE_HZ, frame_rate)
 
 
 class MediaChecks:
@@ -51,7 +28,7 @@ class MediaChecks:
         self._objects = objects
         self._stages = stages
         self._limits = limits
-        self._audio: SharedCache[str, CheckedAudio] = SharedCache(AUDIO_CACHE_BYTES, lambda audio: len(audio.wav))
+        self._audio: SharedCache[str, Speech] = SharedCache(AUDIO_CACHE_BYTES, lambda audio: len(audio.wav))
         self._portraits: SharedCache[tuple[str, str], portrait_pb2.InspectResponse] = SharedCache(
             PORTRAIT_CACHE_ENTRIES, lambda _: 1
         )
@@ -72,7 +49,7 @@ class MediaChecks:
         key = (request.context.tenant, digest_of(ref.sha256, request.face))
         return await self._portraits.get(key, lambda: self._stages.inspect(request, timeout_s))
 
-    async def audio(self, ref: common_pb2.ObjectRef, tenant: str, field: str) -> CheckedAudio:
+    async def audio(self, ref: common_pb2.ObjectRef, tenant: str, field: str) -> Speech:
         """Speech as the stages want it.
 
         Raises: ObjectNotFound, ForeignObject, ObjectMismatch, AudioTooShort, AudioTooLong, MediaUnreadable,
@@ -94,17 +71,10 @@ class MediaChecks:
                 metadata={"key": ref.key[:200]},
             )
 
-    async def _decode(self, ref: common_pb2.ObjectRef, tenant: str) -> CheckedAudio:
+    async def _decode(self, ref: common_pb2.ObjectRef, tenant: str) -> Speech:
         content = await self._objects.get(ref, tenant, self._limits.audio_bytes)
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, _decode, content, self._limits)
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, decode_audio, content, self._limits)
 
     def close(self) -> None:
         """Stop the threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
-
-
-def _decode(content: bytes, limits: MediaLimits) -> CheckedAudio:
-    speech = decode_audio(content, limits)
-    wav = to_canonical_wav(speech)
-    with wave.open(io.BytesIO(wav)) as header:
-        return CheckedAudio(wav, header.getnframes(), speech.warnings)

@@ -14,10 +14,11 @@ from visema_kit.digest import digest_of
 from visema_kit.errors import AvatarNotFound, PreconditionFailed, QueueFull, VisemaError
 from visema_kit.keys import avatar_key, media_key
 from visema_kit.objects import ObjectStore
+from visema_media.speech import Speech
 
 from visema_orchestrator import spec as wishes
 from visema_orchestrator.admission import Dispatcher
-from visema_orchestrator.checks import CheckedAudio, MediaChecks
+from visema_orchestrator.checks import MediaChecks
 from visema_orchestrator.ids import new_id
 from visema_orchestrator.report import set_progress
 from visema_orchestrator.store import avatars, jobs, media
@@ -161,7 +162,7 @@ class Intake:
         if not job.spec.HasField("avatar_id"):  # an avatar was looked at when it was made
             await self._inspect(tenant, job.job_id, look, timeout_s)
 
-    async def _check_audio(self, tenant: str, job: jobs_pb2.Job, look: avatars_pb2.AvatarSpec) -> CheckedAudio | None:
+    async def _check_audio(self, tenant: str, job: jobs_pb2.Job, look: avatars_pb2.AvatarSpec) -> Speech | None:
         if not job.spec.HasField("audio"):
             return None
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -135,20 +136,21 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         limit = self._limit(header.kind, "header.kind")
         if header.size_bytes > limit:
             raise _too_large(header.kind, limit)
-        content = bytearray()
+        content = io.BytesIO()  # gives its bytes without a copy
         async for request in requests:
             if request.WhichOneof("event") != "chunk" or len(request.chunk) > LARGEST_CHUNK_BYTES:
                 raise InvalidInput("after the header come chunks of at most 1 MiB", field="chunk")
-            content += request.chunk
-            if len(content) > limit:
+            content.write(request.chunk)
+            if content.tell() > limit:
                 raise _too_large(header.kind, limit)
-        if not content:
+        if not content.tell():
             raise InvalidInput("the file is empty", field="chunk")
-        if header.size_bytes and header.size_bytes != len(content):
-            raise ObjectMismatch(f"{len(content)} bytes came, {header.size_bytes} were announced", field="header")
-        if header.sha256 and header.sha256 != sha256_of(content):
+        received = content.getvalue()
+        if header.size_bytes and header.size_bytes != len(received):
+            raise ObjectMismatch(f"{len(received)} bytes came, {header.size_bytes} were announced", field="header")
+        if header.sha256 and header.sha256 != sha256_of(received):
             raise ObjectMismatch("the file has another hash than was announced", field="header.sha256")
-        return bytes(content)
+        return received
 
     def _limit(self, kind: int, field_name: str) -> int:
         limits: dict[int, int] = {PORTRAIT: self.limits.image_bytes, AUDIO: self.limits.audio_bytes}

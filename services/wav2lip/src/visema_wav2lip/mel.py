@@ -7,6 +7,7 @@ must pad by *reflection*; newer audio libraries pad with zeros, which changes th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +27,7 @@ REFERENCE_DB = 20.0  # subtracted from the level
 RANGE_DB = 100.0  # mapped to [-4, 4]: one unit is 12.5 dB
 LIMIT = 4.0
 SILENCE = -LIMIT  # value of every band of digital silence
+_BLOCK_COLUMNS = 512  # 6.4 s
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,10 +40,15 @@ def log_mel(samples: Floats) -> Floats:
     Raises: AudioTooShort: no samples at all.
     Source: Wav2Lip (Prajwal et al., 2020), after the Tacotron front ends.
     """
-    level_db = 20 * np.log10(np.maximum(QUIETEST_AMPLITUDE, mel_basis() @ magnitudes(pre_emphasis(samples))))
+    padded = _reflected(pre_emphasis(samples))
+    return np.concatenate([_mel_columns(block) for block in _magnitude_blocks(padded)], axis=1)
+
+
+def _mel_columns(magnitude: Floats) -> Floats:
+    """Magnitudes float32 (401, T) to columns float32 (80, T)."""
+    level_db = 20 * np.log10(np.maximum(QUIETEST_AMPLITUDE, mel_basis() @ magnitude))
     scaled = 2 * LIMIT * (level_db - REFERENCE_DB + RANGE_DB) / RANGE_DB - LIMIT
-    picture: Floats = np.clip(scaled, -LIMIT, LIMIT).astype(np.float32)
-    return picture
+    return np.asarray(np.clip(scaled, -LIMIT, LIMIT), np.float32)
 
 
 def pre_emphasis(samples: Floats) -> Floats:
@@ -58,14 +65,24 @@ def magnitudes(samples: Floats) -> Floats:
     Returns: float32 (401, 1 + n // 200), bins at multiples of 20 Hz.
     Raises: AudioTooShort: no samples at all.
     """
+    return np.concatenate(list(_magnitude_blocks(_reflected(samples))), axis=1)
+
+
+def _reflected(samples: Floats) -> Floats:
+    """Half a window more on both sides. Raises: AudioTooShort: no samples at all."""
     if not len(samples):
         raise AudioTooShort("the audio has no samples")
-    padded = np.pad(samples, WINDOW_SAMPLES // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]  # (T, 800)
+    return np.pad(samples, WINDOW_SAMPLES // 2, mode="reflect")
+
+
+def _magnitude_blocks(padded: Floats) -> Iterator[Floats]:
+    """Magnitudes float32 (401, T), a block of columns at a time: those of a minute and what is between are 45 MB."""
     phase = 2 * np.pi * np.arange(WINDOW_SAMPLES) / WINDOW_SAMPLES
     hann = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-    spectrum = np.fft.rfft(frames * hann, axis=1)  # (T, 401)
-    return np.abs(spectrum).T.astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]  # (T, 800)
+    for first in range(0, len(frames), _BLOCK_COLUMNS):
+        spectrum = np.fft.rfft(frames[first : first + _BLOCK_COLUMNS] * hann, axis=1)  # (T, 401)
+        yield np.abs(spectrum).T.astype(np.float32)
 
 
 @lru_cache(maxsize=1)

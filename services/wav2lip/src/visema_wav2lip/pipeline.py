@@ -18,7 +18,7 @@ from visema_kit.errors import InvalidInput, NoFaceFound
 from visema_kit.executor import DeviceThread
 from visema_kit.logs import get_logger
 from visema_kit.objects import ObjectStore
-from visema_media.audio import mono_16k, read_wav
+from visema_media.audio import mono_16k
 from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_segment, write_segment
 from visema_media.track import FaceTrack
 
@@ -86,7 +86,7 @@ class LipSyncPipeline:
         with clock.storage():
             wav = await self._store.get(job.audio, job.tenant)
         clock.bytes_read(len(wav))
-        return await clock.compute_on(self._workers.decoding, _speech, wav)
+        return await clock.compute_on(self._workers.decoding, mono_16k, wav)
 
     async def sync(
         self,
@@ -332,10 +332,6 @@ class _Run:
         self._frame_shape = self._frame_shape or content.frames.shape[1:]
         if content.frames.shape[1:] != self._frame_shape:
             raise InvalidInput(f"Segment {segment.index} has frames of another size.", field="segment.object")
-
-
-def _speech(wav: bytes) -> Samples:
-    return mono_16k(*read_wav(wav))
 
 
 def _encoded(frames: Sequence[Frame], track: FaceTrack, frame_rate: Fraction, codec: SegmentCodec) -> bytes:

@@ -17,6 +17,9 @@ _WINDOW_SAMPLES = 320  # 20 ms: two periods of a low voice
 _BANDS_HZ = ((80, 400), (400, 1100), (1100, 2200), (2200, 3600), (3600, 7600))
 _CENTRE_HZ = (600, 3800)  # the second formant's range
 _TINY = 1e-10
+_BLOCK_STEPS = 1024  # 5 s
+_NOISE_STEPS = 400  # a few seconds tell the noise
+_WINDOW = np.hanning(_WINDOW_SAMPLES).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +43,64 @@ class BandEnergies:
 
 
 def band_energies(samples: npt.NDArray[np.float32]) -> BandEnergies:
-    """Analyse mono speech at 16 kHz, at least one sample; stationary background noise is taken out."""
-    steps = len(samples) // HOP_SAMPLES + 1
-    padded = np.pad(samples, (_WINDOW_SAMPLES // 2, _WINDOW_SAMPLES))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::HOP_SAMPLES][:steps]
-    spectrum = np.fft.rfft(frames * np.hanning(_WINDOW_SAMPLES).astype(np.float32), axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)  # (T, 161)
-    hertz = np.fft.rfftfreq(_WINDOW_SAMPLES, 1 / SPEECH_RATE_HZ)
-    mean = power[:, (hertz >= 100) & (hertz < 3500)].mean(axis=0) + _TINY  # noqa: PLR2004 - Hz
-    flatness = float(np.exp(np.mean(np.log(mean))) / np.mean(mean))
-    power = _without_noise(power)
+    """Analyse mono speech at 16 kHz, at least one sample; stationary background noise is taken out.
 
+    The spectra of a minute are 8 MB and their transforms several times that, so they are made in blocks, and made again
+    where the noise is known: a block costs less than its memory.
+    """
+    steps = len(samples) // HOP_SAMPLES + 1
+    every = max(1, steps // _NOISE_STEPS)
+    total = np.zeros(_WINDOW_SAMPLES // 2 + 1)
+    some: list[Series] = []
+    blocks = [slice(start, min(start + _BLOCK_STEPS, steps)) for start in range(0, steps, _BLOCK_STEPS)]
+    for block in blocks:
+        power = _power(samples, block.start, block.stop)
+        total += power.sum(axis=0, dtype=np.float64)
+        some.append(power[-block.start % every :: every])
+    hertz = np.fft.rfftfreq(_WINDOW_SAMPLES, 1 / SPEECH_RATE_HZ)
+    tonal = (hertz >= 100) & (hertz < 3500)  # noqa: PLR2004 - Hz
+    mean = total[tonal] / steps + _TINY
+    noise = _noise(np.concatenate(some))
+
+    bands = np.empty((len(_BANDS_HZ), steps), np.float32)
+    centre_octaves = np.empty(steps, np.float32)
     weights = np.stack([(hertz >= low) & (hertz < high) for low, high in _BANDS_HZ], axis=1).astype(np.float32)
-    bands = power @ weights + _TINY  # (T, 5)
     centre = ((hertz >= _CENTRE_HZ[0]) & (hertz < _CENTRE_HZ[1])).astype(np.float32)
-    middle_hz = (power @ (centre * hertz).astype(np.float32) + 1e3 * _TINY) / (power @ centre + _TINY)
-    voice, first, middle, upper, hiss = np.ascontiguousarray(bands.T)
+    for block in blocks:
+        power = _power(samples, block.start, block.stop)
+        power = np.maximum(power - noise, 0.02 * power)
+        bands[:, block] = (power @ weights + _TINY).T  # (5, T)
+        middle_hz = (power @ (centre * hertz).astype(np.float32) + 1e3 * _TINY) / (power @ centre + _TINY)
+        centre_octaves[block] = np.log2(middle_hz)
+    voice, first, middle, upper, hiss = bands
     return BandEnergies(
         voice=voice,
         first=first,
         middle=middle,
         upper=upper,
         hiss=hiss,
-        centre_octaves=np.log2(middle_hz).astype(np.float32),
-        flatness=flatness,
+        centre_octaves=centre_octaves,
+        flatness=float(np.exp(np.mean(np.log(mean))) / np.mean(mean)),
     )
 
 
-def _without_noise(power: Series) -> Series:
-    """Subtract each frequency's quiet level where it lies well below its loud one; steady sounds stay."""
-    order = np.sort(power[:: max(1, len(power) // 400)], axis=0)  # a few seconds tell the floor
+def _power(samples: npt.NDArray[np.float32], first: int, end: int) -> Series:
+    """Power spectra of the steps from `first` to before `end`: float32 (T, 161)."""
+    start = first * HOP_SAMPLES - _WINDOW_SAMPLES // 2
+    stop = (end - 1) * HOP_SAMPLES + _WINDOW_SAMPLES // 2
+    heard = samples[max(start, 0) : stop]
+    before = max(-start, 0)
+    padded = np.pad(heard, (before, stop - start - before - len(heard)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::HOP_SAMPLES]
+    spectrum = np.fft.rfft(frames * _WINDOW, axis=1)
+    return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
+
+
+def _noise(some: Series) -> Series:
+    """What stationary noise adds to each frequency: its quiet level where that lies well below its loud one.
+
+    Steady sounds stay. Args: some: float32 (T, 161), a few steps of the whole recording.
+    """
+    order = np.sort(some, axis=0)
     floor, loud = order[len(order) // 10], order[(9 * len(order)) // 10]
-    floor = np.where(floor < 0.25 * loud, floor, 0)
-    return np.asarray(np.maximum(power - 1.5 * floor, 0.02 * power), np.float32)
+    return np.asarray(1.5 * np.where(floor < 0.25 * loud, floor, 0), np.float32)

@@ -45,10 +45,11 @@ def plan_mouth(samples: npt.NDArray[np.float32], frame_rate: Fraction, frame_cou
         frame_count: Frames to plan.
     """
     speech = np.nan_to_num(np.asarray(samples, np.float32).reshape(-1), nan=0.0, posinf=1.0, neginf=-1.0)
-    peak = float(np.max(np.abs(speech), initial=0.0))
+    peak = max(float(np.max(speech, initial=0.0)), -float(np.min(speech, initial=0.0)))
     if peak < _SILENT_PEAK or frame_count <= 0:
         return MouthPlan.silent(max(frame_count, 0))
-    speech = (speech - speech.mean()) / peak
+    speech -= speech.mean()
+    speech /= peak
     bands = band_energies(speech)
     sonority = _sonority_db(bands)
     gate = _speech_gate(bands, sonority)

@@ -1,7 +1,8 @@
 """Write the hashed lock files of the images: `make locks`, after a dependency or constraints.txt has changed.
 
-SERVICE.txt holds what the service needs, with OpenTelemetry; SERVICE-neural.txt what its neural engine needs besides,
-without torch, whose build is chosen when the image is built; build.txt what makes wheels of our own packages.
+SERVICE.txt holds what the service needs, with OpenTelemetry; SERVICE-neural.txt what its neural engine needs besides.
+Where that is torch, the lock has what torch stands on without torch, whose build is chosen when the image is built.
+build.txt holds what makes wheels of our own packages.
 """
 
 from __future__ import annotations
@@ -65,8 +66,19 @@ def requirement_name(requirement: str) -> str:
 
 def extras(service: str, known: tuple[str, ...] = NEURAL_EXTRAS) -> list[str]:
     """Which of these extras the service has; by default those of its neural engine."""
+    return [name for name in known if name in optional_dependencies(service)]
+
+
+def optional_dependencies(service: str) -> dict[str, list[str]]:
+    """Requirements by extra."""
     optional = project(ROOT / "services" / service).get("optional-dependencies", {})
-    return [name for name in known if isinstance(optional, dict) and name in optional]
+    return optional if isinstance(optional, dict) else {}
+
+
+def takes_torch(service: str) -> bool:
+    """Whether its neural engine stands on torch."""
+    optional = optional_dependencies(service)
+    return any(requirement_name(wanted) == "torch" for name in extras(service) for wanted in optional[name])
 
 
 def compile_lock(requirements: list[str], *, without: frozenset[str] = frozenset()) -> str:
@@ -115,8 +127,8 @@ def main() -> None:
         write(service, base)
         if extras(service):
             wanted = f"./services/{service}[{','.join(extras(service))}]"
-            requirements = [*libraries, wanted, MODELS_COMMAND, *TORCH_REQUIREMENTS]
-            neural = compile_lock(requirements, without=frozenset(pinned(base)))
+            for_torch = [MODELS_COMMAND, *TORCH_REQUIREMENTS] if takes_torch(service) else []
+            neural = compile_lock([*libraries, wanted, *for_torch], without=frozenset(pinned(base)))
             write(f"{service}-neural", neural)
 
 

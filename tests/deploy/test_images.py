@@ -58,7 +58,7 @@ def test_the_classic_builder_can_build_it(dockerfile: Path):
 def test_the_image_holds_the_services_own_libraries_only(dockerfile: Path):
     service = dockerfile.parent.name
     copied = set(re.findall(r"^COPY (?:libs|services)/(\w+)", dockerfile.read_text(), re.MULTILINE))
-    commands = {"client"} if LOCKS.extras(service) else set()
+    commands = {"client"} if LOCKS.takes_torch(service) else set()
     assert copied == {*LOCKS.own_libraries(service), service, *commands}
 
 

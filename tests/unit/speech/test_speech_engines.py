@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from visema_kit.errors import CheckpointMissing
-from visema_speech.engines.catalogue import FAMILIES, KOKORO, NeuralFamily
+from support.small_voice import write_voice
+from visema_kit.errors import CheckpointMissing, VoiceNotFound
+from visema_kit.voices_store import VoiceFolder
+from visema_speech.engines.catalogue import known_engines
 from visema_speech.engines.espeak.engine import EspeakEngine
-from visema_speech.engines.registry import EngineRegistry, load_installed
+from visema_speech.engines.registry import EngineRegistry
 from visema_speech.voices import Voices
 
-IN_NO_PACKAGE = NeuralFamily("kokoro", "a_package_that_nobody_has.kokoro", KOKORO)
-WITHOUT_CHECKPOINT = """
-from visema_kit.errors import CheckpointMissing
-
-def load_engine():
-    raise CheckpointMissing("kokoro-v1.0.onnx is not in the checkpoint folder.")
-"""
-WITHOUT_RUNTIME = "import a_runtime_that_nobody_has"
+VOICE = "piper/en_US-tones-low"
 
 
 @pytest.fixture
@@ -33,57 +28,89 @@ def registries() -> Iterator[list[EngineRegistry]]:
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> NeuralFamily:
-    """A neural family whose code is the fixture's parameter."""
-    module = f"neural_voices_{uuid.uuid4().hex}"  # modules stay imported: a name for each test
-    (tmp_path / f"{module}.py").write_text(request.param)
-    monkeypatch.syspath_prepend(tmp_path)
-    return NeuralFamily("kokoro", module, KOKORO)
+def checkpoints(tmp_path: Path) -> Path:
+    """A checkpoint folder with one voice."""
+    VoiceFolder(tmp_path / "checkpoints").import_voice(write_voice(tmp_path), "MIT")
+    return tmp_path / "checkpoints"
 
 
-def loaded(registries: list[EngineRegistry], family: NeuralFamily) -> EngineRegistry:
-    registry = EngineRegistry("auto", EspeakEngine(), load_installed, [family])
+def loaded(registries: list[EngineRegistry], folder: Path | None, mode: str = "auto") -> EngineRegistry:
+    espeak = EspeakEngine()
+    registry = EngineRegistry(mode, espeak, known_engines(folder, espeak))
     registries.append(registry)
     registry.load()
     return registry
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, IN_NO_PACKAGE], ids=lambda family: family.module)
+def names(registry: EngineRegistry) -> list[str]:
+    return [engine.describe().name for engine in registry.engines]
+
+
+@pytest.mark.parametrize("folder", [None, "an_empty_folder"])
 def test_espeak_alone_is_not_degraded_where_no_neural_voice_is_installed(
-    registries: list[EngineRegistry], family: NeuralFamily
+    registries: list[EngineRegistry], tmp_path: Path, folder: str | None
 ) -> None:
     with capture_logs() as lines:
-        registry = loaded(registries, family)
-    assert [engine.describe().name for engine in registry.engines] == ["espeak"]
+        registry = loaded(registries, tmp_path / folder if folder else None)
+    assert names(registry) == ["espeak"]
     assert registry.degraded_reason == ""
     assert [line["event"] for line in lines] == ["espeak_started"]
+    with pytest.raises(CheckpointMissing, match=r"No voice of piper is installed here.*visema models voices import"):
+        Voices(registry, VOICE)
 
 
-@pytest.mark.parametrize(
-    ("installed", "why"),
-    [(WITHOUT_CHECKPOINT, "kokoro-v1.0.onnx is not in"), (WITHOUT_RUNTIME, "no module a_runtime_that_nobody_has")],
-    indirect=["installed"],
-    ids=["checkpoint", "runtime"],
-)
-def test_an_installed_neural_voice_that_cannot_run_is_degraded_loudly(
-    registries: list[EngineRegistry], installed: NeuralFamily, why: str
+def test_a_voice_that_was_changed_is_degraded_loudly_and_never_replaced(
+    registries: list[EngineRegistry], checkpoints: Path
 ) -> None:
+    (checkpoints / "piper" / "en_US-tones-low.onnx").write_bytes(b"something else")
     with capture_logs() as lines:
-        registry = loaded(registries, installed)
-    assert [engine.describe().name for engine in registry.engines] == ["espeak"]
-    assert why in registry.degraded_reason
+        registry = loaded(registries, checkpoints)
+    assert names(registry) == ["espeak"]
+    assert "was changed after it was imported" in registry.degraded_reason
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["engine_degraded"]
-    with pytest.raises(CheckpointMissing, match=why):
-        Voices(registry, "kokoro/af_heart")
+    with pytest.raises(CheckpointMissing, match="was changed after it was imported"):
+        Voices(registry, VOICE)
 
 
-def test_a_neural_voice_as_default_is_never_replaced(registries: list[EngineRegistry]) -> None:
-    registry = loaded(registries, FAMILIES[0])
-    with pytest.raises(CheckpointMissing, match=r"not installed here.*kokoro-v1\.0\.onnx"):
-        Voices(registry, "kokoro/af_heart")
+def test_an_imported_voice_without_its_runtime_is_degraded_loudly(
+    registries: list[EngineRegistry], checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "visema_speech.engines.piper.engine", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # what an installation without it looks like
+    registry = loaded(registries, checkpoints)
+    assert names(registry) == ["espeak"]
+    assert "no module onnxruntime" in registry.degraded_reason
+    with pytest.raises(CheckpointMissing, match=r"Install visema-speech\[neural\]"):
+        Voices(registry, VOICE)
 
 
-def test_neural_mode_without_a_neural_engine_does_not_start() -> None:
-    registry = EngineRegistry("neural", EspeakEngine(), load_installed)
-    with pytest.raises(CheckpointMissing, match=r"not installed here.*kokoro-v1\.0\.onnx"):
+def test_neural_mode_speaks_with_neural_voices_only(registries: list[EngineRegistry], checkpoints: Path) -> None:
+    registry = loaded(registries, checkpoints, "neural")
+    assert names(registry) == ["piper"]
+    voices = Voices(registry, VOICE)
+    assert voices.for_text("Привет, как дела?").voice_id == VOICE
+    with pytest.raises(VoiceNotFound):
+        voices.find("espeak/ru")
+
+
+def test_neural_mode_without_a_neural_voice_does_not_start() -> None:
+    espeak = EspeakEngine()
+    registry = EngineRegistry("neural", espeak, known_engines(None, espeak))
+    with pytest.raises(CheckpointMissing, match=r"No voice of piper is installed here"):
         registry.load()
+
+
+def test_the_embedded_mode_loads_no_neural_voice(registries: list[EngineRegistry], checkpoints: Path) -> None:
+    registry = loaded(registries, checkpoints, "embedded")
+    assert names(registry) == ["espeak"]
+    assert registry.degraded_reason == ""
+    with pytest.raises(CheckpointMissing, match="embedded engine only"):
+        Voices(registry, VOICE)
+
+
+def test_a_text_without_a_voice_goes_to_one_that_speaks_its_language(
+    registries: list[EngineRegistry], checkpoints: Path
+) -> None:
+    voices = Voices(loaded(registries, checkpoints), VOICE)
+    assert voices.for_text("Hello, how are you and the others?").voice_id == VOICE
+    assert voices.for_text("Привет, как дела?").voice_id == "espeak/ru"  # no neural voice speaks it

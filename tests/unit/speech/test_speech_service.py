@@ -24,7 +24,7 @@ from visema_kit.status import from_rpc_error
 from visema_media.audio import read_wav
 from visema_speech.__main__ import make_spec
 from visema_speech.engines.espeak.engine import EspeakEngine
-from visema_speech.engines.registry import EngineRegistry, load_installed
+from visema_speech.engines.registry import EngineRegistry
 from visema_speech.settings import SpeechSettings
 from visema_speech.voices import Voices
 
@@ -145,7 +145,7 @@ async def test_what_cannot_be_spoken_is_refused_with_its_field(service: Stub) ->
     assert await refused(service, "Hi", "espeak/xx") == ("VOICE_NOT_FOUND", "voice_id")
     assert await refused(service, "Hi", "../ru") == ("VOICE_NOT_FOUND", "voice_id")
     assert await refused(service, "Hi", "espeak/en-us+nonsense") == ("VOICE_NOT_FOUND", "voice_id")
-    assert await refused(service, "Hi", "kokoro/af_heart") == ("CHECKPOINT_MISSING", "voice_id")
+    assert await refused(service, "Hi", "piper/en_US-nobody") == ("CHECKPOINT_MISSING", "voice_id")
     assert await refused(service, "Hi", speaking_rate=3.0) == ("INVALID_INPUT", "speaking_rate")
     assert await refused(service, "Hi", speaking_rate=float("nan")) == ("INVALID_INPUT", "speaking_rate")
     assert await refused(service, "Hi", tenant="../x") == ("INVALID_INPUT", "context.tenant")
@@ -240,7 +240,7 @@ def test_a_text_that_brings_espeak_down_ends_one_request_only(engine: EspeakEngi
 
 
 def test_the_embedded_mode_is_not_degraded_and_a_wrong_default_voice_is_an_error(engine: EspeakEngine) -> None:
-    registry = EngineRegistry("embedded", engine, load_installed)
+    registry = EngineRegistry("embedded", engine, [])
     registry.load()
     assert registry.degraded_reason == ""
     assert Voices(registry, "espeak/de").for_text("Hello, how are you and the others?").voice_id == "espeak/en-us"

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from visema_client import voices_models_cli
 from visema_client.cli.guard import guarded
 
 if TYPE_CHECKING:
     from visema_kit.checkpoints import CheckpointFile, ModelWeights
 
 app = typer.Typer(help="Fetch, check and remove the weights of the neural engines.", no_args_is_help=True)
+app.add_typer(voices_models_cli.app, name="voices")
 
 Folder = Annotated[
     Path,

@@ -9,16 +9,15 @@ written. torch and safetensors are imported when a file is read: embedded instal
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visema_kit.checkpoints import FOLDER_VARIABLE, CheckpointFile, ModelWeights, NetworkPart, layout_of
 from visema_kit.errors import CheckpointMissing
+from visema_kit.records import read_record, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,14 +68,8 @@ class CheckpointFolder:
         return cls(path)
 
     def record(self) -> dict[str, ImportedNetwork]:
-        """Imported networks by name; empty when nothing was imported."""
-        try:
-            entries = json.loads((self.path / RECORD_NAME).read_text(encoding="utf-8"))
-            return {name: ImportedNetwork(**entry) for name, entry in entries.items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise CheckpointMissing(f"{RECORD_NAME} in the checkpoint folder is damaged; import again.") from error
+        """Imported networks by name; empty when nothing was imported. Raises: CheckpointMissing: it is damaged."""
+        return read_record(self.path / RECORD_NAME, ImportedNetwork)
 
     def weights_path(self, network: str) -> Path:
         """Where a network's safetensors file lies."""
@@ -106,7 +99,7 @@ class CheckpointFolder:
         record = self.record()
         for network, state in states.items():
             record[network] = ImportedNetwork(file.name, actual, self._write(network, state), actual == file.sha256)
-        self._write_record(record)
+        write_record(self.path / RECORD_NAME, record)
         return list(states)
 
     def load(self, network: str) -> tuple[dict[str, Tensor], ImportedNetwork]:
@@ -148,7 +141,7 @@ class CheckpointFolder:
                     del record[part.network]
                     removed.append(part.network)
         if removed:
-            self._write_record(record)
+            write_record(self.path / RECORD_NAME, record)
         return removed
 
     def _verified(self, network: str) -> ImportedNetwork:
@@ -178,12 +171,6 @@ class CheckpointFolder:
         sha256 = file_sha256(partial)
         partial.replace(path)
         return sha256
-
-    def _write_record(self, record: Mapping[str, ImportedNetwork]) -> None:
-        partial = self.path / f"{RECORD_NAME}.partial"
-        text = json.dumps({name: asdict(entry) for name, entry in sorted(record.items())}, indent=2)
-        partial.write_text(text + os.linesep, encoding="utf-8")
-        partial.replace(self.path / RECORD_NAME)
 
 
 def weights_digest(entries: Iterable[ImportedNetwork]) -> str:

@@ -14,8 +14,9 @@ from visema_kit.server import ServiceSpec, run_service
 from visema_kit.settings import load_settings
 
 from visema_speech.cache import SpeechCache
+from visema_speech.engines.catalogue import known_engines
 from visema_speech.engines.espeak.engine import EspeakEngine
-from visema_speech.engines.registry import EngineRegistry, load_installed
+from visema_speech.engines.registry import EngineRegistry
 from visema_speech.pipeline import SpeechPipeline
 from visema_speech.servicer import SERVICE, STAGE, SpeechServicer
 from visema_speech.settings import SpeechSettings
@@ -27,7 +28,8 @@ def make_spec(settings: SpeechSettings) -> ServiceSpec:
     metrics = Metrics()
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     device = DeviceThread(STAGE)
-    registry = EngineRegistry(settings.engine, EspeakEngine(), load_installed)
+    espeak = EspeakEngine()
+    registry = EngineRegistry(settings.engine, espeak, known_engines(settings.checkpoint_dir, espeak))
     pipeline = SpeechPipeline(SpeechCache(store), device, metrics, settings.speech_max_audio_s)
     servicer = SpeechServicer(pipeline, settings, metrics)
 

@@ -49,10 +49,13 @@ class SpeechScript:
     def digest(self, engine: EngineDescription) -> str:
         """Identity of the speech: everything that shapes it."""
         pieces: list[DigestPart] = [
-            [[[piece.voice.voice_id, piece.text] for piece in sentence.pieces], sentence.pause_s]
+            [
+                [[piece.voice.voice_id, piece.voice.weights_sha256, piece.text] for piece in sentence.pieces],
+                sentence.pause_s,
+            ]
             for sentence in self.sentences
         ]
-        return digest_of("speech", engine.name, engine.version, engine.weights_sha256, self.speaking_rate, pieces)
+        return digest_of("speech", engine.name, engine.version, self.speaking_rate, pieces)
 
 
 def write_script(text: CleanText, voice: Voice, speaking_rate: float, voices: Voices) -> SpeechScript:

@@ -109,16 +109,16 @@ class SpeechServicer(speech_pb2_grpc.SpeechServiceServicer):
 
     def _engine_info(self, voice: Voice) -> common_pb2.EngineInfo:
         description = self.voices.engine_of(voice).describe()
-        return engine_info(description, self._degraded_reason)
+        return engine_info(description, voice, self._degraded_reason)
 
 
-def engine_info(engine: EngineDescription, degraded_reason: str) -> common_pb2.EngineInfo:
-    """What an engine is, for Describe and reports."""
+def engine_info(engine: EngineDescription, voice: Voice, degraded_reason: str) -> common_pb2.EngineInfo:
+    """What an engine is that speaks with a voice, for Describe and reports."""
     return common_pb2.EngineInfo(
         name=engine.name,
         version=engine.version,
-        model_license=engine.model_license,
-        weights_sha256=engine.weights_sha256,
+        model_license=voice.license,
+        weights_sha256=voice.weights_sha256,
         device=engine.device,
         degraded=bool(degraded_reason),
         degraded_reason=degraded_reason,

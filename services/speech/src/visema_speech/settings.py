@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from visema_kit.settings import ServiceSettings
 
@@ -14,6 +16,7 @@ class SpeechSettings(ServiceSettings):
         min_length=1,
         description="Voice of texts that name none and whose language is not recognised.",
     )
+    checkpoint_dir: Path | None = Field(default=None, description="Folder with the checkpoints of the neural engine.")
     speech_max_audio_s: float = Field(default=600.0, gt=0, description="Longest speech in seconds.")
     speech_time_limit_s: float = Field(
         default=120.0, gt=0, description="Seconds that one call may take, waiting for its turn included."

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from visema_kit.errors import CheckpointMissing, VoiceNotFound
 
-from visema_speech.engines.catalogue import family_of
 from visema_speech.engines.protocol import SpeechEngine, Voice
 from visema_speech.engines.registry import EngineRegistry
 from visema_speech.text.language import guess_language, language_in
@@ -34,13 +33,13 @@ class Voices:
         voice = self._voices.get(voice_id)
         if voice is not None:
             return voice
-        family = family_of(voice_id)
+        silent = self._registry.silent_engine_of(voice_id)
         shown = voice_id[:_LONGEST_ID_SHOWN]
-        if family is not None and family.name not in self._engines:
+        if silent is not None:
             raise CheckpointMissing(
-                f"The voice {shown} cannot speak here. {self._registry.why_missing(family)} {family.needs()}",
+                f"The voice {shown} cannot speak here. {self._registry.why_missing(silent)}",
                 field="voice_id",
-                metadata={"voice_id": shown, "model": family.weights.name, "license": family.weights.license_name},
+                metadata={"voice_id": shown, "engine": silent.name},
             )
         raise VoiceNotFound(
             f"There is no voice {shown!r}; ListVoices lists them.", field="voice_id", metadata={"voice_id": shown}
@@ -63,7 +62,7 @@ class Voices:
         language = guess_language(text)
         if not language or language == self.default.main_language:
             return self.default
-        return self._for_language(language, self.default) or self.default
+        return self._for_language(language, self.default) or self._plain(language) or self.default
 
     def for_run(self, run: Run, text: str, voice: Voice) -> Voice:
         """The voice of a run in `text`: `voice` where it reads the run's script, else one that does.
@@ -84,16 +83,23 @@ class Voices:
             for voice in self._voices.values()
             if voice.engine == like.engine and voice.variant == like.variant and voice.main_language == language
         ]
-        if not fitting:
-            return None
+        return _best(fitting, language, preferred)
 
-        usual = _USUAL_DIALECTS.get(language, language)
+    def _plain(self, language: str) -> Voice | None:
+        """The voice for a language that no voice like the default one speaks, of any engine."""
+        plain = [voice for voice in self._voices.values() if not voice.variant and voice.main_language == language]
+        return _best(plain, language)
 
-        def rank(voice: Voice) -> tuple[bool, bool, str]:
-            is_preferred = preferred is not None and voice.languages == preferred.languages
-            return not is_preferred, voice.languages[0] != usual, voice.voice_id
 
-        return min(fitting, key=rank)
+def _best(voices: Sequence[Voice], language: str, preferred: Voice | None = None) -> Voice | None:
+    """`preferred`, the usual dialect, or the first; None when there is none."""
+    usual = _USUAL_DIALECTS.get(language, language)
+
+    def rank(voice: Voice) -> tuple[bool, bool, str]:
+        is_preferred = preferred is not None and voice.languages == preferred.languages
+        return not is_preferred, voice.languages[0] != usual, voice.voice_id
+
+    return min(voices, key=rank, default=None)
 
 
 def _covers(wanted: str, tag: str) -> bool:

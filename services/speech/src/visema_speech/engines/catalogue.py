@@ -1,60 +1,47 @@
-"""Neural voices that this service knows by name, and the checkpoints that they need."""
+"""The neural engines that this service knows, and how to make each ready."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from visema_kit.checkpoints import CheckpointFile, ModelWeights
+from visema_kit.errors import CheckpointMissing
+from visema_kit.voices_store import HOW_TO_GET, VoiceFolder
 
-_KOKORO_URL = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0/"
-
-KOKORO = ModelWeights(
-    "kokoro",
-    "Apache-2.0",
-    "",
-    (
-        CheckpointFile(
-            "kokoro/kokoro-v1.0.onnx",
-            _KOKORO_URL + "kokoro-v1.0.onnx",
-            0,
-            "7d5df8ecf7d4b1878015a32686053fd0eebe2bc377234608764cc0ef3636a6c5",
-            (),
-        ),
-        CheckpointFile(
-            "kokoro/voices-v1.0.bin",
-            _KOKORO_URL + "voices-v1.0.bin",
-            0,
-            "bca610b8308e8d99f32e6fe4197e7ec01679264efed0cac9140fe9c29f1fbf7d",
-            (),
-        ),
-    ),
-)
+from visema_speech.engines.espeak.engine import EspeakEngine
+from visema_speech.engines.protocol import SpeechEngine
 
 
 @dataclass(frozen=True, slots=True)
-class NeuralFamily:
-    """Voices of one neural engine.
+class NeuralEngine:
+    """A neural engine before it is loaded.
 
     Attributes:
         name: Name of the engine and first part of its voice ids.
-        module: Module with `load_engine() -> SpeechEngine`, imported when it is wanted.
-        weights: Checkpoints that it needs, with hashes and licence.
+        make: Makes it; None where no voice of it is installed. Raises: CheckpointMissing: one is, but cannot run.
+        how_to_get: A sentence about where its voices come from.
     """
 
     name: str
-    module: str
-    weights: ModelWeights
-
-    def needs(self) -> str:
-        """A sentence about its checkpoints."""
-        files = ", ".join(f"{file.name} (sha256 {file.sha256[:12]}…)" for file in self.weights.files)
-        return f"They need {files}, licence {self.weights.license_name}."
+    make: Callable[[], SpeechEngine | None]
+    how_to_get: str
 
 
-FAMILIES = (NeuralFamily("kokoro", "visema_speech.engines.kokoro", KOKORO),)
+def known_engines(checkpoint_dir: Path | None, espeak: EspeakEngine) -> tuple[NeuralEngine, ...]:
+    """Every neural engine. Args: espeak: reads the text for engines that speak phonemes."""
 
+    def piper() -> SpeechEngine | None:
+        if checkpoint_dir is None or not (folder := VoiceFolder(checkpoint_dir)).record():
+            return None
+        try:
+            from visema_speech.engines.piper.engine import PiperEngine  # noqa: PLC0415  # its runtime is an extra
+        except ModuleNotFoundError as missing:
+            raise CheckpointMissing(
+                f"The voices of piper cannot run here: there is no module {missing.name}. "
+                "Install visema-speech[neural].",
+                metadata={"module": str(missing.name)},
+            ) from missing
+        return PiperEngine(folder, espeak)
 
-def family_of(voice_id: str) -> NeuralFamily | None:
-    """The neural family that a voice id names; None for other ids."""
-    name = voice_id.partition("/")[0]
-    return next((family for family in FAMILIES if family.name == name), None)
+    return (NeuralEngine("piper", piper, HOW_TO_GET),)

@@ -10,21 +10,17 @@ from visema_media.audio import Samples
 
 @dataclass(frozen=True, slots=True)
 class EngineDescription:
-    """What speaks, and under which licence.
+    """What speaks.
 
     Attributes:
         name: Engine name, a small closed set.
         version: Version of code and data; part of every object key.
-        model_license: SPDX expression.
-        weights_sha256: Over the weights in use; empty for engines without weights.
         device: E.g. `cpu`.
         capabilities: E.g. `word-timings`.
     """
 
     name: str
     version: str
-    model_license: str
-    weights_sha256: str
     device: str
     capabilities: tuple[str, ...]
 
@@ -41,6 +37,7 @@ class Voice:
         license: SPDX expression.
         scripts: Scripts (see `text.scripts`) that it reads as words; others it would spell or leave out.
         variant: What tells it from the plain voice of the same language; empty for the plain one.
+        weights_sha256: Over the files that it is made of; empty where the engine has none.
     """
 
     voice_id: str
@@ -50,6 +47,7 @@ class Voice:
     license: str
     scripts: frozenset[str]
     variant: str = ""
+    weights_sha256: str = ""
 
     @property
     def main_language(self) -> str:

@@ -13,6 +13,7 @@ _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _BUFFER_MS = 200
 _POSITION_BY_CHARACTER = 1
 _UTF8 = 1  # espeakCHARS_UTF8, and no espeakSSML or espeakPHONEMES: markup is text like any other
+_IPA = 2  # espeakPHONEMES_IPA
 _RATE_PARAMETER = 1  # espeakRATE
 _WORD, _END_OF_LIST = 1, 0
 
@@ -91,6 +92,8 @@ class Espeak:
         )
         if self.rate_hz <= 0:
             raise OSError(f"eSpeak NG finds no data in {data}")
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self._library.espeak_TextToPhonemes.argtypes = (ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int)
         self._pcm = array("h")
         self._words: list[tuple[int, int]] = []
         self._callback = _Callback(self._collect)  # must live as long as the library may call it
@@ -120,13 +123,34 @@ class Espeak:
 
     def speak(self, voice: str, text: str, words_per_minute: int) -> Sound:
         """Speak. Args: voice: identifier, with `+variant` where wanted. Raises: ValueError: no such voice."""
-        if self._library.espeak_SetVoiceByName(voice.encode()):
-            raise ValueError(f"eSpeak NG has no voice {voice}")
+        self._choose(voice)
         self._library.espeak_SetParameter(_RATE_PARAMETER, words_per_minute, 0)
         self._pcm, self._words = array("h"), []
         encoded = text.encode() + b"\0"
         self._library.espeak_Synth(encoded, len(encoded), 0, _POSITION_BY_CHARACTER, 0, _UTF8, None, None)
         return Sound(self._pcm.tobytes(), self._words)
+
+    def phonemes(self, voice: str, text: str) -> list[tuple[str, str]]:
+        """Read without a sound: (IPA, text) of each clause; the text ends a word's beginning behind the clause.
+
+        Raises: ValueError: no such voice.
+        """
+        self._choose(voice)
+        encoded = text.encode()
+        buffer = ctypes.create_string_buffer(encoded)
+        start = ctypes.addressof(buffer)
+        at, read = ctypes.c_void_p(start), 0
+        clauses = []
+        while at.value:  # the library moves it on, and to NULL at the end
+            spoken = self._library.espeak_TextToPhonemes(ctypes.byref(at), _UTF8, _IPA)
+            end = at.value - start if at.value else len(encoded)
+            clauses.append((spoken.decode(), encoded[read:end].decode(errors="replace")))
+            read = end
+        return clauses
+
+    def _choose(self, voice: str) -> None:
+        if self._library.espeak_SetVoiceByName(voice.encode()):
+            raise ValueError(f"eSpeak NG has no voice {voice}")
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count > 0:

@@ -46,7 +46,9 @@ class EspeakEngine:
         return self._process.pid
 
     def load(self) -> None:
-        """Start eSpeak NG and list its voices. Raises: CheckpointMissing: it does not start."""
+        """Start eSpeak NG and list its voices, once. Raises: CheckpointMissing: it does not start."""
+        if self._voices:
+            return
         try:
             entries = self._process.ask({"ask": "voices"}).header["voices"]
         except WorkerDied as error:
@@ -65,7 +67,7 @@ class EspeakEngine:
     def describe(self) -> EngineDescription:
         """See SpeechEngine."""
         version = f"{metadata.version('visema-speech')}+espeakng{self._process.version}"
-        return EngineDescription(NAME, version, LICENSE, "", "cpu", ("word-timings", "speaking-rate"))
+        return EngineDescription(NAME, version, "cpu", ("word-timings", "speaking-rate"))
 
     def voices(self) -> tuple[Voice, ...]:
         """See SpeechEngine."""
@@ -84,6 +86,21 @@ class EspeakEngine:
         samples = levels.astype(np.float32)[None, :] * np.float32(1 / _FULL_SCALE)  # (1, n)
         marks = tuple(SpokenMark(min(at, len(text) - 1), ms / 1000) for at, ms in answer.header["words"])
         return Utterance(samples, self._process.rate_hz, marks)
+
+    def voice_named(self, name: str) -> Voice | None:
+        """The plain voice that eSpeak NG itself knows by this name: that of a file, or a language's best."""
+        plain = [voice for voice in self._voices if not voice.variant]
+        named = {self._names[voice.voice_id].rpartition("/")[2].lower(): voice for voice in plain}
+        spoken = (voice for voice in plain if name.lower() in voice.languages)
+        return named.get(name.lower()) or next(spoken, None)
+
+    def phonemes(self, voice: Voice, text: str) -> list[tuple[str, str]]:
+        """Each clause of a text in the International Phonetic Alphabet, and the text that was read for it.
+
+        Raises: InvalidInput: as of `speak`.
+        """
+        question: dict[str, object] = {"ask": "phonemes", "voice": self._names[voice.voice_id], "text": text}
+        return [(clause, source) for clause, source in self._ask_patiently(question, voice).header["clauses"]]
 
     def close(self) -> None:
         """End eSpeak NG."""

@@ -33,6 +33,8 @@ def main() -> None:
         request = json.loads(line)
         if request["ask"] == "voices":
             _reply(replies, {"voices": _usable_voices(espeak)})
+        elif request["ask"] == "phonemes":
+            _reply(replies, {"clauses": espeak.phonemes(request["voice"], request["text"])})
         else:
             sound = espeak.speak(request["voice"], request["text"], request["words_per_minute"])
             _reply(replies, {"words": sound.words, "bytes": len(sound.pcm)}, sound.pcm)

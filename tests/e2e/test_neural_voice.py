@@ -1,0 +1,92 @@
+"""A text becomes a video through the whole real stack with a neural voice that the operator imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.small_voice import write_voice
+from visema_client import Visema
+from visema_client.cli.demo import SAMPLES
+from visema_client.localstack import LocalStack, StackOptions
+from visema_client.settings import VideoSettings
+from visema_kit.errors import VoiceNotFound
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("neural voice")]
+VOICE = "piper/en_US-tones-low"
+
+
+def visema(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "visema_client", "models", "voices", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"COLUMNS": "200", "VISEMA_CHECKPOINT_DIR": str(folder)},
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder into which the command line imported a voice."""
+    folder = tmp_path_factory.mktemp("voices")
+    done = visema("import", write_voice(folder), "--license", "CC-BY-4.0", folder=folder / "checkpoints")
+    assert done.returncode == 0, done.stderr
+    assert VOICE in done.stderr
+    return folder / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def client(checkpoints: Path) -> Iterator[Visema]:
+    """A client of a stack whose speech service has the voice; the pictures' engines are without checkpoints."""
+    variables = {"VISEMA_ENGINE": "auto", "VISEMA_CHECKPOINT_DIR": str(checkpoints)}
+    with (
+        LocalStack(StackOptions(variables=variables, start_timeout_s=180)) as stack,
+        Visema(stack.address) as client,
+    ):
+        yield client
+
+
+def test_a_text_job_is_spoken_by_an_imported_voice(client: Visema, tmp_path: Path) -> None:
+    voices = [voice for voice in client.list_voices(language="en-us") if voice.engine == "piper"]
+    assert [(voice.voice_id, voice.license) for voice in voices] == [(VOICE, "CC-BY-4.0")]
+    video = client.generate(
+        SAMPLES / "portrait.jpg",
+        text="Hello you.",
+        voice_id=VOICE,
+        settings=VideoSettings(size_px=256),
+        timeout_s=200,
+    )
+    speech = video.job.report.stages[0]
+    assert (speech.stage, speech.report.engine.name, speech.report.engine.model_license) == (
+        "speech",
+        "piper",
+        "CC-BY-4.0",
+    )
+    assert not speech.report.engine.degraded
+    assert video.job.result.frame_count > 25
+    with pytest.raises(VoiceNotFound):
+        client.generate(SAMPLES / "portrait.jpg", text="Hello", voice_id="piper/nobody", timeout_s=200)
+
+
+def test_the_command_line_lists_checks_and_removes_voices(tmp_path: Path) -> None:
+    source = write_voice(tmp_path, "en-one")
+    refused = visema("import", source, "--license", "MIT", "--sha256", "0" * 64, folder=tmp_path / "checkpoints")
+    assert refused.returncode == 1
+    assert "damaged or another file" in refused.stderr
+    assert visema("import", source, folder=tmp_path / "checkpoints").returncode == 2  # no licence was stated
+    visema("import", source, "--license", "MIT", folder=tmp_path / "checkpoints")
+    assert "en-one" in visema("list", folder=tmp_path / "checkpoints").stdout
+    assert visema("verify", "en-one", folder=tmp_path / "checkpoints").returncode == 0
+    (tmp_path / "checkpoints" / "piper" / "en-one.onnx").write_bytes(b"changed")
+    changed = visema("verify", "en-one", folder=tmp_path / "checkpoints")
+    assert changed.returncode == 1
+    assert "was changed after it was imported" in changed.stderr
+    assert "removed piper/en-one" in visema("remove", "en-one", folder=tmp_path / "checkpoints").stderr
+    assert "en-one" not in json.dumps(visema("list", folder=tmp_path / "checkpoints").stdout)

@@ -20,6 +20,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FaceFlaw:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FaceFlawEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FaceFlaw.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FACE_FLAW_UNSPECIFIED: _FaceFlaw.ValueType  # 0
+    """Never sent."""
+    FACE_FLAW_TURNED: _FaceFlaw.ValueType  # 1
+    """It looks to the side."""
+    FACE_FLAW_CUT: _FaceFlaw.ValueType  # 2
+    """The edge of the picture cuts it."""
+    FACE_FLAW_EYES_CLOSED: _FaceFlaw.ValueType  # 3
+    """The eyes look closed: they will not blink."""
+    FACE_FLAW_SMALL: _FaceFlaw.ValueType  # 4
+    """It is so small that the video will look soft."""
+
+class FaceFlaw(_FaceFlaw, metaclass=_FaceFlawEnumTypeWrapper):
+    """What makes a face harder to animate."""
+
+FACE_FLAW_UNSPECIFIED: FaceFlaw.ValueType  # 0
+"""Never sent."""
+FACE_FLAW_TURNED: FaceFlaw.ValueType  # 1
+"""It looks to the side."""
+FACE_FLAW_CUT: FaceFlaw.ValueType  # 2
+"""The edge of the picture cuts it."""
+FACE_FLAW_EYES_CLOSED: FaceFlaw.ValueType  # 3
+"""The eyes look closed: they will not blink."""
+FACE_FLAW_SMALL: FaceFlaw.ValueType  # 4
+"""It is so small that the video will look soft."""
+Global___FaceFlaw: _TypeAlias = FaceFlaw  # noqa: Y015
+
 class _Framing:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -359,6 +391,7 @@ class InspectResponse(_message.Message):
     FACES_FIELD_NUMBER: _builtins.int
     SELECTED_INDEX_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    FLAWS_FIELD_NUMBER: _builtins.int
     width_px: _builtins.int
     """Width of the picture after EXIF rotation."""
     height_px: _builtins.int
@@ -373,6 +406,10 @@ class InspectResponse(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Things that a person should know, e.g. that the face is cut by the edge."""
 
+    @_builtins.property
+    def flaws(self) -> _containers.RepeatedScalarFieldContainer[Global___FaceFlaw.ValueType]:
+        """The same about the chosen face, for programs."""
+
     def __init__(
         self,
         *,
@@ -381,10 +418,11 @@ class InspectResponse(_message.Message):
         faces: _abc.Iterable[Global___Face] | None = ...,
         selected_index: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        flaws: _abc.Iterable[Global___FaceFlaw.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "height_px", b"height_px", "selected_index", b"selected_index", "warnings", b"warnings", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "flaws", b"flaws", "height_px", b"height_px", "selected_index", b"selected_index", "warnings", b"warnings", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

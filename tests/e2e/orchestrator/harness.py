@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +33,7 @@ from visema_media.audio import write_wav
 from visema_orchestrator.app import Orchestrator
 from visema_orchestrator.settings import OrchestratorSettings
 
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 ENDED = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
 
 
@@ -58,7 +59,7 @@ class Client:
             for start in range(0, len(content), 1 << 18):
                 yield media_pb2.UploadRequest(chunk=content[start : start + (1 << 18)])
 
-        return (await self.media.Upload(requests(), metadata=self.metadata, timeout=20)).object
+        return (await self.media.Upload(requests(), metadata=self.metadata, timeout=PATIENCE_S)).object
 
     async def portrait(self, content: bytes = b"") -> common_pb2.ObjectRef:
         return await self.upload(content or uuid.uuid4().bytes, media_pb2.MEDIA_KIND_PORTRAIT)
@@ -72,13 +73,13 @@ class Client:
 
     async def create(self, spec: jobs_pb2.JobSpec, request_id: str = "") -> jobs_pb2.Job:
         request = jobs_pb2.CreateJobRequest(spec=spec, request_id=request_id)
-        return (await self.jobs.CreateJob(request, metadata=self.metadata, timeout=20)).job
+        return (await self.jobs.CreateJob(request, metadata=self.metadata, timeout=PATIENCE_S)).job
 
     async def get(self, job_id: str) -> jobs_pb2.Job:
-        reply = await self.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=job_id), metadata=self.metadata, timeout=10)
-        return reply.job
+        request = jobs_pb2.GetJobRequest(job_id=job_id)
+        return (await self.jobs.GetJob(request, metadata=self.metadata, timeout=PATIENCE_S)).job
 
-    async def wait(self, job_id: str, timeout_s: float = 30) -> jobs_pb2.Job:
+    async def wait(self, job_id: str, timeout_s: float = PATIENCE_S) -> jobs_pb2.Job:
         """The job once it has ended."""
         async with asyncio.timeout(timeout_s):
             async for event in self.watch(job_id):
@@ -91,7 +92,7 @@ class Client:
         return self.jobs.WatchJob(request, metadata=self.metadata)
 
     async def until(self, job_id: str, state: int) -> jobs_pb2.Job:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in self.watch(job_id):
                 if event.job.state == state:
                     return event.job
@@ -140,7 +141,7 @@ class OrchestratorProcess:
             stderr=self._log,
         )
 
-    async def address(self, timeout_s: float = 60) -> str:
+    async def address(self, timeout_s: float = PATIENCE_S) -> str:
         """Where it serves, once it does."""
         async with asyncio.timeout(timeout_s):
             while not self.port_file.exists():
@@ -151,16 +152,16 @@ class OrchestratorProcess:
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(self.process.wait, 10)
+        await asyncio.to_thread(self.process.wait, PATIENCE_S)
 
     async def terminate(self) -> int:
         self.process.terminate()
-        return await asyncio.to_thread(self.process.wait, 40)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_S)
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
         self._log.close()
 
 
@@ -196,6 +197,13 @@ def keys_below(store: StoreConfig, prefix: str) -> list[str]:
 
 async def no_temporary_objects(store: StoreConfig, job_id: str, tenant: str = "default") -> None:
     """Wait until nothing of a job is left below `jobs/`: it goes right after the job's last event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await asyncio.to_thread(keys_below, store, f"jobs/{tenant}/{job_id}/"):
             await asyncio.sleep(0.05)
+
+
+async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(patience_s):
+        while not condition():
+            await asyncio.sleep(0.01)

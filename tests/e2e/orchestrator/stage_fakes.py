@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from support.seaweed import free_ports
 from visema.common.v1 import common_pb2
 from visema.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
@@ -34,13 +35,15 @@ class Orders:
         pause_s: Before each segment.
         break_after: Segments after which the stream breaks with UNAVAILABLE, one entry for each call.
         busy: Calls to refuse with DEVICE_BUSY.
-        hang_after: Segments after which the stage stops answering.
+        hang_after: Segments after which the stage stops answering, until `let_go` is set.
+        computed: How often each object was stored.
     """
 
     pause_s: float = 0.0
     break_after: list[int] = field(default_factory=list)
     busy: int = 0
     hang_after: int | None = None
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
     calls: int = 0
     cancelled: int = 0
     hanging: int = 0
@@ -70,7 +73,7 @@ class _Stage:
             raise StoreUnavailable(f"{self.name} breaks as ordered")
         if self.orders.hang_after is not None and done >= self.orders.hang_after:
             self.orders.hanging += 1
-            await asyncio.Event().wait()
+            await self.orders.let_go.wait()
         await asyncio.sleep(self.orders.pause_s)
 
     async def make(self, key: str, content: bytes) -> tuple[common_pb2.ObjectRef, bool]:
@@ -78,8 +81,9 @@ class _Stage:
         known = await self.objects.stat(key)
         if known is not None:
             return known, True
+        stored = await self.objects.put(key, content, "video/x-matroska")
         self.orders.computed[key] += 1
-        return await self.objects.put(key, content, "video/x-matroska"), False
+        return stored, False
 
     def report(self, segments: int, reused: int, frames: int) -> common_pb2.StageReport:
         return common_pb2.StageReport(
@@ -185,10 +189,11 @@ class FakeEncoder(_Stage, encoding_pb2_grpc.EncodingServiceServicer):
             length = Duration()
             rate = opening.frame_rate
             length.FromNanoseconds(frames * 10**9 * rate.denominator // rate.numerator)
+            stored = await self.objects.put(result_key(tenant, work_id, "video.mp4"), video, "video/mp4")
             self.orders.computed["video"] += 1
             yield encoding_pb2.EncodeResponse(
                 result=encoding_pb2.EncodeResult(
-                    video=await self.objects.put(result_key(tenant, work_id, "video.mp4"), video, "video/mp4"),
+                    video=stored,
                     poster=await self.objects.put(result_key(tenant, work_id, "poster.jpg"), b"poster", "image/jpeg"),
                     video_duration=length,
                     frame_count=frames,
@@ -222,9 +227,9 @@ class FakeStages:
                 encoding_pb2_grpc.add_EncodingServiceServicer_to_server(
                     FakeEncoder(name, self.objects, self.encoder), server
                 )
-        address = self.addresses.get(name, "127.0.0.1:0")
-        port = server.add_insecure_port(address)
-        self.addresses[name] = f"127.0.0.1:{port}"
+        if name not in self.addresses:  # a port that no outgoing connection gets while the stage is away
+            self.addresses[name] = f"127.0.0.1:{free_ports(1)[0]}"
+        server.add_insecure_port(self.addresses[name])
         await server.start()
         self._servers[name] = server
 

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 import pytest
-from harness import Client, keys_below, reason_of
+from harness import PATIENCE_S, Client, keys_below, reason_of, until
 from stage_fakes import FakeStages
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
@@ -22,7 +22,7 @@ async def create(client: Client, request_id: str = "", **spec: object) -> avatar
 
 
 async def prepared(client: Client, avatar_id: str) -> avatars_pb2.Avatar:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             request = avatars_pb2.GetAvatarRequest(avatar_id=avatar_id)
             avatar = (await client.avatars.GetAvatar(request)).avatar
@@ -90,13 +90,9 @@ async def test_a_deleted_avatar_leaves_no_objects_but_its_videos(
 async def test_deleting_an_avatar_that_is_being_prepared_stops_the_stage(client: Client, stages: FakeStages) -> None:
     stages.portrait.hang_after = 1
     avatar = await create(client)
-    async with asyncio.timeout(5):
-        while not stages.portrait.hanging:
-            await asyncio.sleep(0.01)
+    await until(lambda: stages.portrait.hanging)
     await client.avatars.DeleteAvatar(avatars_pb2.DeleteAvatarRequest(avatar_id=avatar.avatar_id))
-    async with asyncio.timeout(1):
-        while not stages.portrait.cancelled:
-            await asyncio.sleep(0.01)
+    await until(lambda: stages.portrait.cancelled)
 
 
 async def test_the_same_request_gives_the_same_avatar_even_at_the_same_instant(

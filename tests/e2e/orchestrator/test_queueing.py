@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -30,14 +29,11 @@ async def test_beyond_the_queue_jobs_are_refused_at_once_with_a_delay(narrow: Cl
     first = await narrow.create(spec)
     await narrow.until(first.job_id, jobs_pb2.JOB_STATE_RUNNING)
     waiting = [await narrow.create(spec) for _ in range(2)]
-    started = time.perf_counter()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await narrow.create(spec)
-    refused_s = time.perf_counter() - started
+        await narrow.create(spec)  # while nothing moves
     error = from_rpc_error(caught.value)
     assert (error.reason, caught.value.code()) == ("QUEUE_FULL", grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert error.retry_after_s >= 1
-    assert refused_s < 5
     stages.lips.hang_after = None
     await narrow.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=first.job_id))
     for job in waiting:
@@ -46,14 +42,16 @@ async def test_beyond_the_queue_jobs_are_refused_at_once_with_a_delay(narrow: Cl
 
 
 async def test_a_flood_is_bounded_and_every_admitted_job_ends(narrow: Client, stages: FakeStages) -> None:
-    stages.lips.pause_s = 0.05
+    stages.lips.hang_after = 0
     spec = await narrow.spec(seconds=1)
+    first = await narrow.create(spec)
+    await narrow.until(first.job_id, jobs_pb2.JOB_STATE_RUNNING)
     results = await asyncio.gather(*(narrow.create(spec) for _ in range(40)), return_exceptions=True)
+    stages.lips.let_go.set()
     admitted = [job for job in results if isinstance(job, jobs_pb2.Job)]
-    refusals = {reason_of(error) for error in results if isinstance(error, grpc.aio.AioRpcError)}
-    assert 3 <= len(admitted) < 20
-    assert refusals == {"QUEUE_FULL"}
-    for job in admitted:
+    refusals = [reason_of(error) for error in results if isinstance(error, grpc.aio.AioRpcError)]
+    assert (len(admitted), refusals) == (2, ["QUEUE_FULL"] * 38)
+    for job in (first, *admitted):
         assert (await narrow.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
 
 

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from harness import Client, no_temporary_objects, orchestrator_process
+from harness import PATIENCE_S, Client, no_temporary_objects, orchestrator_process, until
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.objects import StoreConfig
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 async def progressed(client: Client, job_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in client.watch(job_id):
             if event.job.percent > 5:
                 return
@@ -33,13 +33,11 @@ async def test_a_killed_orchestrator_ends_its_jobs_after_the_restart(
         await progressed(client, jobs[0].job_id)
         await process.kill()
         await client.close()
-    async with asyncio.timeout(5):
-        while stages.lips.cancelled < 1:
-            await asyncio.sleep(0.01)
+    await until(lambda: stages.lips.cancelled)
     with orchestrator_process(variables, tmp_path) as process:
         client = Client(await process.address())
         for index, job in enumerate(jobs):
-            ended = await client.wait(job.job_id, 60)
+            ended = await client.wait(job.job_id)
             assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, (process.log_path.read_text()[-3000:], ended.error)
             assert ended.result.frame_count == 250
             assert (await client.create(specs[index], f"request-{index}")).job_id == job.job_id
@@ -63,7 +61,7 @@ async def test_an_orderly_restart_keeps_running_and_waiting_jobs(
     with orchestrator_process(variables, tmp_path) as process:
         client = Client(await process.address())
         for job in jobs:
-            assert (await client.wait(job.job_id, 60)).state == jobs_pb2.JOB_STATE_SUCCEEDED
+            assert (await client.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
         await client.close()
 
 
@@ -75,12 +73,12 @@ async def test_an_avatar_is_prepared_after_a_restart(
         client = Client(await process.address())
         request = avatars_pb2.CreateAvatarRequest(spec=avatars_pb2.AvatarSpec(portrait=await client.portrait()))
         avatar = (await client.avatars.CreateAvatar(request)).avatar
-        await asyncio.sleep(0.5)
+        await until(lambda: stages.portrait.computed)
         await process.kill()
         await client.close()
     with orchestrator_process(variables, tmp_path) as process:
         client = Client(await process.address())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while avatar.state == avatars_pb2.AVATAR_STATE_PREPARING:
                 await asyncio.sleep(0.1)
                 get = avatars_pb2.GetAvatarRequest(avatar_id=avatar.avatar_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from harness import Client, no_temporary_objects, orchestrator_here, reason_of
+from harness import Client, no_temporary_objects, orchestrator_here, reason_of, until
 from stage_fakes import FakeStages
 from support.seaweed import Weed, weed_binary
 from visema.orchestrator.v1 import jobs_pb2
@@ -44,25 +44,24 @@ def store_config(weed: Weed) -> StoreConfig:
 
 
 async def stored(stages: FakeStages) -> None:
-    """Wait until the lips of the job's first second are stored."""
-    async with asyncio.timeout(20):
-        while not stages.lips.computed:
-            await asyncio.sleep(0.01)
+    """Wait until the lips of the job's first second are stored; the second one waits for `let_go`."""
+    await until(lambda: stages.lips.hanging)
+    assert len(stages.lips.computed) == 1
 
 
 async def test_a_job_waits_for_a_store_that_is_killed_and_comes_back(
     variables: dict[str, str], store_config: StoreConfig, stages: FakeStages, weed: Weed
 ) -> None:
-    for orders in (stages.portrait, stages.lips, stages.encoder):
-        orders.pause_s = 0.2
+    stages.lips.hang_after = 1
     async with orchestrator_here(variables) as address:
         client = Client(address)
         job = await client.create(await client.spec(seconds=6))
         await stored(stages)
         await asyncio.to_thread(weed.kill)
+        stages.lips.let_go.set()
         await asyncio.sleep(2)
         await asyncio.to_thread(weed.start)
-        ended = await client.wait(job.job_id, 60)
+        ended = await client.wait(job.job_id)
         assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error
         assert ended.result.frame_count == 150
         assert sum(stage.retry_count for stage in ended.report.stages) > 0, "the outage touched nobody"
@@ -74,14 +73,14 @@ async def test_a_job_waits_for_a_store_that_is_killed_and_comes_back(
 async def test_an_outage_beyond_the_patience_fails_the_job_with_a_reason(
     variables: dict[str, str], stages: FakeStages, weed: Weed
 ) -> None:
-    for orders in (stages.portrait, stages.lips, stages.encoder):
-        orders.pause_s = 0.2
+    stages.lips.hang_after = 1
     async with orchestrator_here({**variables, "VISEMA_STAGE_PATIENCE_S": "0.5"}) as address:
         client = Client(address)
         job = await client.create(await client.spec(seconds=6))
         await stored(stages)
         await asyncio.to_thread(weed.kill)
-        ended = await client.wait(job.job_id, 60)
+        stages.lips.let_go.set()
+        ended = await client.wait(job.job_id)
         assert ended.state == jobs_pb2.JOB_STATE_FAILED
         assert from_status(ended.error).reason == "STORE_UNAVAILABLE"
         await client.close()
@@ -90,8 +89,7 @@ async def test_an_outage_beyond_the_patience_fails_the_job_with_a_reason(
 async def test_a_full_disk_of_the_store_is_refused_by_name_and_waited_for_by_jobs(
     variables: dict[str, str], stages: FakeStages, weed: Weed
 ) -> None:
-    for orders in (stages.portrait, stages.lips, stages.encoder):
-        orders.pause_s = 0.2
+    stages.lips.hang_after = 1
     async with orchestrator_here(variables) as address:
         client = Client(address)
         job = await client.create(await client.spec(seconds=4))
@@ -103,10 +101,9 @@ async def test_a_full_disk_of_the_store_is_refused_by_name_and_waited_for_by_job
                 "STORE_UNAVAILABLE",
                 grpc.StatusCode.UNAVAILABLE,
             )
-            async with asyncio.timeout(20):
-                while stages.portrait.calls + stages.lips.calls < 3:  # a stream broke and was opened again
-                    await asyncio.sleep(0.01)
-        ended = await client.wait(job.job_id, 60)
+            stages.lips.let_go.set()
+            await until(lambda: stages.lips.calls > 1)  # its stream broke and was opened again
+        ended = await client.wait(job.job_id)
         assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error
         assert ended.result.frame_count == 100
         await client.close()

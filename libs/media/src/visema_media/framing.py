@@ -35,6 +35,15 @@ class Framing(enum.Enum):
     FULL_PICTURE = "full-picture"
 
 
+class FaceFlaw(enum.Enum):
+    """What makes a face harder to animate."""
+
+    TURNED = "turned"
+    CUT = "cut"
+    EYES_CLOSED = "eyes-closed"
+    SMALL = "small"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FramedPortrait:
     """A portrait as the video shows it.
@@ -76,21 +85,29 @@ def frame_portrait(bgr: npt.NDArray[np.uint8], face: FaceLandmarks, framing: Fra
     return FramedPortrait(_scaled(square, size_px, size_px), moved, face_warnings(bgr, face))
 
 
-def face_warnings(bgr: npt.NDArray[np.uint8], face: FaceLandmarks) -> tuple[str, ...]:
+def face_flaws(bgr: npt.NDArray[np.uint8], face: FaceLandmarks) -> tuple[FaceFlaw, ...]:
     """What makes this face harder to animate."""
     height, width = bgr.shape[:2]
     left, top, face_width, face_height = face.box_px
-    warnings = []
-    yaw = abs(face.yaw_degrees)
-    if yaw >= TURNED_DEGREES:
-        warnings.append(f"The face is turned by about {yaw:.0f} degrees; a frontal portrait looks better.")
-    if left < 0 or top < 0 or left + face_width > width or top + face_height > height:
-        warnings.append("The face is cut by the edge of the picture.")
-    if face.eye_opening < CLOSED_EYE_RATIO:
-        warnings.append("The eyes look closed; they will not blink.")
-    if face.height_px < SMALLEST_SHARP_FACE_PX:
-        warnings.append(f"The face is only {face.height_px:.0f} pixels high; the video will look soft.")
-    return tuple(warnings)
+    found = {
+        FaceFlaw.TURNED: abs(face.yaw_degrees) >= TURNED_DEGREES,
+        FaceFlaw.CUT: left < 0 or top < 0 or left + face_width > width or top + face_height > height,
+        FaceFlaw.EYES_CLOSED: face.eye_opening < CLOSED_EYE_RATIO,
+        FaceFlaw.SMALL: face.height_px < SMALLEST_SHARP_FACE_PX,
+    }
+    return tuple(flaw for flaw, is_there in found.items() if is_there)
+
+
+def face_warnings(bgr: npt.NDArray[np.uint8], face: FaceLandmarks) -> tuple[str, ...]:
+    """The same in words."""
+    words = {
+        FaceFlaw.TURNED: f"The face is turned by about {abs(face.yaw_degrees):.0f} degrees; "
+        "a frontal portrait looks better.",
+        FaceFlaw.CUT: "The face is cut by the edge of the picture.",
+        FaceFlaw.EYES_CLOSED: "The eyes look closed; they will not blink.",
+        FaceFlaw.SMALL: f"The face is only {face.height_px:.0f} pixels high; the video will look soft.",
+    }
+    return tuple(words[flaw] for flaw in face_flaws(bgr, face))
 
 
 def _square(face: FaceLandmarks, framing: Framing, width: int, height: int) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from visema.portrait.v1 import portrait_pb2
 from visema_kit.errors import InvalidInput
 from visema_kit.keys import check_tenant_name
 from visema_media.face import FaceLandmarks
-from visema_media.framing import Framing
+from visema_media.framing import FaceFlaw, Framing
 
 from visema_liveportrait.engines.registry import ChosenEngine, EngineChoice
 from visema_liveportrait.faces import FaceChoice
@@ -151,6 +151,11 @@ def from_face(face: FaceLandmarks | Manifest) -> portrait_pb2.Face:
         box=portrait_pb2.FaceBox(left_px=left, top_px=top, width_px=width, height_px=height),
         yaw_degrees=face.yaw_degrees,
     )
+
+
+def from_flaw(flaw: FaceFlaw) -> portrait_pb2.FaceFlaw.ValueType:
+    """What makes a face harder to animate."""
+    return portrait_pb2.FaceFlaw.Value(f"FACE_FLAW_{flaw.name}")
 
 
 def from_segment(segment: StoredSegment) -> common_pb2.Segment:

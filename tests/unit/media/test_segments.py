@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from visema_kit.errors import ObjectCorrupt
 from visema_media.limits import SegmentLimits
-from visema_media.segments import DEFAULT_CODEC, SegmentCodec, read_segment, write_segment
+from visema_media.segments import DEFAULT_CODEC, SegmentCodec, read_quality, read_segment, write_segment
 from visema_media.track import FaceTrack
 
 RATES = [Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(30_000, 1_001)]
@@ -79,6 +79,16 @@ def test_the_same_frames_give_the_same_bytes(codec: SegmentCodec) -> None:
     first = write_segment(moving_frames(3), track_of(3), Fraction(25), codec)
     time.sleep(1.1)  # a time of day in the file would differ
     assert write_segment(moving_frames(3), track_of(3), Fraction(25), codec) == first
+
+
+def test_what_was_measured_travels_with_the_frames() -> None:
+    frames, track = moving_frames(3), track_of(3)
+    content = write_segment(frames, track, Fraction(25), quality=b"\x08\x03")
+    assert read_quality(content) == b"\x08\x03"
+    assert (read_segment(content).track.points_px == track.points_px).all()
+    assert read_quality(write_segment(frames, track, Fraction(25))) == b""
+    with pytest.raises(ObjectCorrupt):
+        read_quality(content[:200])
 
 
 def test_a_second_generation_changes_almost_nothing_outside_the_mouth() -> None:

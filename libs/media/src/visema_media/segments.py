@@ -1,8 +1,9 @@
 """Segments: some frames with their face track as one self-contained Matroska file.
 
-The file holds one video stream and one attachment, the track. JPEG frames are made and read by OpenCV: FFmpeg's own
-JPEG encoder is three times slower and loses 2 dB or more in the second generation (docs/adr/0003-segment-codec.md).
-The lossless codec runs in FFmpeg. The same frames give the same bytes: nothing in the file is random or a time of day.
+The file holds one video stream and the track as an attachment; what was measured on the frames may be a second one.
+JPEG frames are made and read by OpenCV: FFmpeg's own JPEG encoder is three times slower and loses 2 dB or more in the
+second generation (docs/adr/0003-segment-codec.md). The lossless codec runs in FFmpeg. The same frames give the same
+bytes: nothing in the file is random or a time of day.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "video/x-matroska"
 _TRACK_NAME = "face-track.npz"
+_QUALITY_NAME = "quality.binpb"
 _RATE_TAG = "VISEMA_FRAME_RATE"  # Matroska itself keeps the frame duration in nanoseconds, which is inexact for 24 fps
 _CLOCK = Fraction(1, 1000)  # Matroska's
 _BGR_CHANNELS = 3
@@ -90,9 +92,16 @@ class SegmentContent:
     frame_rate: Fraction
 
 
-def write_segment(frames: Frames, track: FaceTrack, frame_rate: Fraction, codec: SegmentCodec = DEFAULT_CODEC) -> bytes:
+def write_segment(
+    frames: Frames,
+    track: FaceTrack,
+    frame_rate: Fraction,
+    codec: SegmentCodec = DEFAULT_CODEC,
+    quality: bytes = b"",
+) -> bytes:
     """One Matroska file with frames uint8 (N, H, W, 3) BGR, N ≥ 1, and their face track.
 
+    Args: quality: What was measured on the frames, for `read_quality`.
     Raises: ValueError: the shapes do not fit.
     """
     if frames.ndim != 4 or frames.shape[3] != _BGR_CHANNELS or not len(frames) or frames.dtype != np.uint8:  # noqa: PLR2004
@@ -111,6 +120,8 @@ def write_segment(frames: Frames, track: FaceTrack, frame_rate: Fraction, codec:
             muxed = container.add_mux_stream("mjpeg", rate=frame_rate, width=width, height=height)
             packets = _jpeg_packets(muxed, frames, frame_rate, _JPEG_QUALITIES[codec])
         container.add_attachment(_TRACK_NAME, "application/octet-stream", track.to_bytes())
+        if quality:
+            container.add_attachment(_QUALITY_NAME, "application/octet-stream", quality)
         for packet in packets:
             container.mux(packet)
     return buffer.getvalue()
@@ -151,7 +162,7 @@ def read_segment(content: bytes, limits: SegmentLimits | None = None) -> Segment
     try:
         with av.open(io.BytesIO(content), mode="r", format="matroska", options=_READ_OPTIONS) as container:
             frame_rate = Fraction(container.metadata[_RATE_TAG])
-            track = FaceTrack.from_bytes(_attachment(container).data)
+            track = FaceTrack.from_bytes(_track(container))
             if not 1 <= len(track) <= limits.frames:
                 raise ObjectCorrupt(f"The segment's track has {len(track)} frames; 1 to {limits.frames} are possible.")
             frames = _read_frames(container, len(track), limits)
@@ -160,11 +171,28 @@ def read_segment(content: bytes, limits: SegmentLimits | None = None) -> Segment
     return SegmentContent(frames, track, frame_rate)
 
 
-def _attachment(container: InputContainer) -> AttachmentStream:
-    for stream in container.streams.attachments:
-        if stream.name == _TRACK_NAME:
-            return stream
-    raise ObjectCorrupt("The segment has no face track.")
+def read_quality(content: bytes) -> bytes:
+    """What `write_segment` was given as `quality`, without decoding a frame; empty when it was given nothing.
+
+    Raises: ObjectCorrupt: no segment, or damaged.
+    """
+    try:
+        with av.open(io.BytesIO(content), mode="r", format="matroska", options=_READ_OPTIONS) as container:
+            attachment = _attachment(container, _QUALITY_NAME)
+            return attachment.data if attachment else b""
+    except _BROKEN as err:
+        raise ObjectCorrupt("The segment cannot be read.") from err
+
+
+def _track(container: InputContainer) -> bytes:
+    attachment = _attachment(container, _TRACK_NAME)
+    if attachment is None:
+        raise ObjectCorrupt("The segment has no face track.")
+    return attachment.data
+
+
+def _attachment(container: InputContainer, name: str) -> AttachmentStream | None:
+    return next((stream for stream in container.streams.attachments if stream.name == name), None)
 
 
 def _read_frames(container: InputContainer, count: int, limits: SegmentLimits) -> Frames:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from visema.common.v1 import common_pb2
@@ -19,13 +19,14 @@ from visema_kit.executor import DeviceThread
 from visema_kit.logs import get_logger
 from visema_kit.objects import ObjectStore
 from visema_media.audio import mono_16k
-from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_segment, write_segment
+from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_quality, read_segment, write_segment
 from visema_media.track import FaceTrack
 
 from visema_wav2lip.engines.protocol import Frame, LipSyncSession, Samples
 from visema_wav2lip.engines.registry import ChosenEngine
 from visema_wav2lip.foreign import FoundFaces, has_face_track, track_faces
 from visema_wav2lip.job import SyncJob
+from visema_wav2lip.quality.meter import QualityMeter
 
 _SEGMENT_LIMIT_BYTES = 512 << 20
 _USUAL_PIXELS = 512 * 512  # frames that `frames_per_call` counts
@@ -56,9 +57,10 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSynced:
-    """A segment of the result. Attributes: reused: it existed already."""
+    """A segment of the result. Attributes: quality: what was measured on it. reused: it existed already."""
 
     segment: common_pb2.Segment
+    quality: common_pb2.QualityStatistics
     reused: bool
 
 
@@ -295,11 +297,11 @@ class _Run:
 
     async def _stored(self, loaded: _Loaded, frames: Sequence[Frame] | None) -> SegmentSynced:
         """Encode and store; objects are immutable, so one that exists stays."""
-        ref = loaded.existing
-        if ref is None and loaded.content is not None and frames is not None:
-            track = loaded.content.track.slice(0, len(frames)) if loaded.faces is None else loaded.faces.track
-            data = await self._clock.compute_on(
-                self._workers.encoding, _encoded, frames, track, self._job.frame_rate, self._codec
+        if loaded.existing is not None or loaded.content is None or frames is None:
+            ref, quality = loaded.existing, await self._kept_quality(loaded.existing)
+        else:
+            data, quality = await self._clock.compute_on(
+                self._workers.encoding, self._encoded, loaded, loaded.content, frames
             )
             with self._clock.storage():
                 ref = await self._store.put(loaded.key, data, MEDIA_TYPE)
@@ -308,7 +310,34 @@ class _Run:
         result = common_pb2.Segment(
             index=source.index, first_frame=source.first_frame, frame_count=source.frame_count, object=ref
         )
-        return SegmentSynced(result, reused=loaded.existing is not None)
+        return SegmentSynced(result, quality, reused=loaded.existing is not None)
+
+    async def _kept_quality(self, existing: common_pb2.ObjectRef | None) -> common_pb2.QualityStatistics:
+        """What was measured when a segment was made."""
+        if existing is None:
+            return common_pb2.QualityStatistics()
+        with self._clock.storage():
+            content = await self._store.get(existing, self._job.tenant, _SEGMENT_LIMIT_BYTES)
+        self._clock.bytes_read(len(content))
+        kept = await self._clock.compute_on(self._workers.decoding, read_quality, content)
+        return common_pb2.QualityStatistics.FromString(kept)
+
+    def _encoded(
+        self, loaded: _Loaded, content: SegmentContent, frames: Sequence[Frame]
+    ) -> tuple[bytes, common_pb2.QualityStatistics]:
+        """The segment's file, and what is measured on its frames. Runs on the encoding thread."""
+        if loaded.faces is None:
+            track, seen = content.track.slice(0, len(frames)), np.ones(len(frames), bool)
+        else:
+            track, seen = loaded.faces.track, loaded.faces.seen
+        sources = list(content.frames[: len(frames)])
+        quality = self._meter.measure(sources, frames, track, seen, loaded.segment.first_frame)
+        measured = quality.SerializeToString(deterministic=True)
+        return write_segment(np.stack(frames), track, self._job.frame_rate, self._codec, measured), quality
+
+    @cached_property
+    def _meter(self) -> QualityMeter:
+        return QualityMeter(self._audio, self._job.frame_rate, self._job.frame_count)
 
     def _check_position(self, segment: common_pb2.Segment) -> None:
         end = segment.first_frame + segment.frame_count
@@ -332,7 +361,3 @@ class _Run:
         self._frame_shape = self._frame_shape or content.frames.shape[1:]
         if content.frames.shape[1:] != self._frame_shape:
             raise InvalidInput(f"Segment {segment.index} has frames of another size.", field="segment.object")
-
-
-def _encoded(frames: Sequence[Frame], track: FaceTrack, frame_rate: Fraction, codec: SegmentCodec) -> bytes:
-    return write_segment(np.stack(frames), track, frame_rate, codec)

@@ -29,6 +29,6 @@ async def web(orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path) -> Asy
     """A client of the gateway."""
     async with (
         serving(orchestrator[0], tmp_path) as url,
-        httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
+        httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client,
     ):
         yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from visema_gateway.api.media import wanted_range
 from visema_gateway.api.rates import RateLimit
 
 MEBIBYTE = 1 << 20
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 
 
 def resident_bytes() -> int:
@@ -31,6 +33,15 @@ async def raw(url: str, lines: bytes) -> tuple[asyncio.StreamReader, asyncio.Str
     writer.write(lines)
     await writer.drain()
     return reader, writer
+
+
+async def last_reply(reader: asyncio.StreamReader) -> bytes:
+    """The head of the reply after which the server ends the connection; what we still sent may end it by a reset."""
+    async with asyncio.timeout(PATIENCE_S):
+        start = await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    return start
 
 
 FORM = "multipart/form-data; boundary=b"
@@ -61,7 +72,7 @@ async def test_a_body_that_announces_500_mb_is_refused_before_it_is_sent(
     web: httpx.AsyncClient, path: str, content_type: str
 ) -> None:
     reader, writer = await raw(str(web.base_url), head(path, content_type, "Content-Length: 524288000"))
-    reply = await asyncio.wait_for(reader.read(), 5)
+    reply = await last_reply(reader)
     assert reply.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in reply.lower()
     writer.close()
@@ -97,11 +108,10 @@ async def test_slow_bodies_and_slow_headers_are_cut_off(
         head_reader, head_writer = await raw(url, b"GET / HTTP/1.1\r\nX-Slow: ")
         for path, content_type in BODIES:
             body_reader, body_writer = await raw(url, head(path, content_type, "Content-Length: 1000") + b"--b\r\n")
-            reply = await asyncio.wait_for(body_reader.read(), 10)
-            assert reply.startswith(b"HTTP/1.1 408"), path
+            assert (await last_reply(body_reader)).startswith(b"HTTP/1.1 408"), path
             body_writer.close()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(head_reader.readexactly(1), 10)
+            await asyncio.wait_for(head_reader.readexactly(1), PATIENCE_S)
         head_writer.close()
 
 
@@ -112,11 +122,10 @@ async def test_a_body_that_trickles_for_too_long_is_cut_off(
     async with serving(orchestrator[0], tmp_path, upload_timeout_s=0.5) as url:  # no pause reaches the idle timeout
         reader, writer = await raw(url, head(path, content_type, "Content-Length: 1000"))
         writer.write(start_of_body(path, content_type))
-        answer = asyncio.create_task(reader.read())
-        async with asyncio.timeout(10):
-            while not answer.done():
-                writer.write(b"-")
-                await asyncio.sleep(0.05)
+        answer = asyncio.create_task(last_reply(reader))
+        while not answer.done():
+            writer.write(b"-")
+            await asyncio.sleep(0.1)
         assert answer.result().startswith(b"HTTP/1.1 408")
         writer.close()
 
@@ -126,14 +135,14 @@ async def test_more_uploads_than_slots_are_told_when_to_come_back(
 ) -> None:
     async with (
         serving(orchestrator[0], tmp_path, upload_slots=1, idle_timeout_s=30) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         _, writer = await raw(url, head("/v1/uploads", FORM, "Content-Length: 1000") + b"--b\r\n")
 
         async def upload() -> httpx.Response:
             return await web.post("/v1/uploads", files={"portrait": ("p.jpg", b"\xff\xd8 x")})
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (refused := await upload()).status_code != 429:
                 await asyncio.sleep(0.02)  # the slow one has not come yet
             assert refused.headers["retry-after"] == "1"
@@ -191,13 +200,13 @@ async def test_a_caller_that_asks_too_often_is_told_when_to_come_back(
     orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
 ) -> None:
     async with (
-        serving(orchestrator[0], tmp_path, read_rate_per_s=2.0, rate_burst_s=1.0) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+        serving(orchestrator[0], tmp_path, read_rate_per_s=0.01, rate_burst_s=200.0) as url,  # two, then one in 100 s
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         replies = [await web.get("/config") for _ in range(8)]
         refused = [reply for reply in replies if reply.status_code == 429]
-        assert 4 <= len(refused) <= 6
-        assert refused[0].headers["retry-after"] == "1"
+        assert len(refused) == 6
+        assert 0 < int(refused[0].headers["retry-after"]) <= 100
         assert refused[0].json()["reason"] == "RATE_LIMITED"
         assert (await web.get("/health")).status_code in {200, 503}  # probes are never limited
         forged = [await web.get("/config", headers={"Authorization": f"Bearer {n:020}"}) for n in range(8)]

@@ -17,6 +17,7 @@ from visema_gateway.core.library import Library, PendingWebhook
 from visema_gateway.core.outbound import Outbound, is_public
 from visema_kit.errors import InvalidInput
 
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 SECRET = "0123456789abcdef"
 FILES = {"image": ("p.jpg", b"\xff\xd8\xff picture"), "audio": ("a.wav", b"RIFF speech")}
 
@@ -58,11 +59,11 @@ async def test_a_webhook_is_signed_and_repeated_until_it_is_accepted(
     allowed = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
     async with (
         serving(orchestrator[0], tmp_path, **allowed) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         reply = await web.post("/generate", files=FILES, data={"webhook_url": receiver.url})
         assert reply.status_code == 202, reply.text
-        await asyncio.wait_for(receiver.arrived.wait(), 20)
+        await asyncio.wait_for(receiver.arrived.wait(), PATIENCE_S)
     headers, body = receiver.got[-1]
     assert len(receiver.got) == 2
     time_part, digest = headers["visema-signature"].split(",")
@@ -78,7 +79,7 @@ async def test_a_webhook_that_was_pending_goes_on_after_a_restart(
     allowed = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
     async with (
         serving(orchestrator[0], tmp_path, **allowed) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         await web.post("/generate", files=FILES, data={"webhook_url": receiver.url})
     (job,) = orchestrator[1].jobs.values()
@@ -86,10 +87,10 @@ async def test_a_webhook_that_was_pending_goes_on_after_a_restart(
     orchestrator[1].cancelled.set()
     async with (
         serving(orchestrator[0], tmp_path, **allowed) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as web,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         await web.get(f"/status/{job.job_id}")
-        await asyncio.wait_for(receiver.arrived.wait(), 20)
+        await asyncio.wait_for(receiver.arrived.wait(), PATIENCE_S)
     assert b'"cancelled"' in receiver.got[-1][1]
 
 

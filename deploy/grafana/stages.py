@@ -91,6 +91,15 @@ STAGE_DETAIL: Final = Dashboard(
                     unit="fps",
                 ),
                 Panel(
+                    "Batch sizes",
+                    [
+                        Query(mean("visema_batch_frames", "stage, engine", STAGE), "{{stage}} {{engine}} mean"),
+                        Query(quantile(0.95, "visema_batch_frames", "stage", STAGE), "{{stage}} p95"),
+                    ],
+                    "Frames that the device computes at once. They shrink when its memory runs out.",
+                    unit="none",
+                ),
+                Panel(
                     "Calls by outcome",
                     [
                         Query(

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from visema_kit.device_meter import DeviceMeter
 from visema_liveportrait.engines.embedded.engine import EmbeddedEngine, EmbeddedPortrait
 from visema_liveportrait.engines.embedded.relaxation import fill_from_weighted, relax
 from visema_liveportrait.motion_plan import MotionPlan
@@ -70,7 +71,9 @@ def test_landmarks_of_the_track_lie_where_the_frame_shows_them(landmark: int) ->
     y, x = np.mgrid[0:384, 0:384].astype(np.float32)
     spot = 255 * np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 8)
     moving = prepared(portrait)
-    spotted = EmbeddedPortrait(cv2.merge([spot.astype(np.uint8)] * 3), portrait.face.points_px, moving._fields)
+    spotted = EmbeddedPortrait(
+        cv2.merge([spot.astype(np.uint8)] * 3), portrait.face.points_px, moving._fields, DeviceMeter()
+    )
     plan = held(yaw_deg=6.0, pitch_deg=-4.0, roll_deg=2.5, breath=1.0, shift_x=0.02)
     rendered = spotted.render(plan, 0, 1)
     weight = rendered.frames[0, ..., 0].astype(float)

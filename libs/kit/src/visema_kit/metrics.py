@@ -35,6 +35,7 @@ RPC_BUCKETS_S: Final = (
     *(1.0, 2.0, 3.5, 7.5, 15.0, 30.0, 60.0, 300.0),
 )
 STORE_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # frames
 RATIO_BUCKETS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -87,6 +88,9 @@ class Metrics:
         )
         self.job_errors = Counter("visema_job_errors_total", "Jobs that failed.", ("reason",), registry=self.registry)
         self.frames = Counter("visema_frames_total", "Frames delivered.", ("stage", "engine"), registry=self.registry)
+        self.batch_frames = self._histogram(
+            "visema_batch_frames", "Frames that were computed at once.", ("stage", "engine"), BATCH_BUCKETS
+        )
         self.queue_jobs = Gauge("visema_queue_jobs", "Jobs that wait for a free slot.", registry=self.registry)
         self.running_jobs = Gauge("visema_running_jobs", "Jobs that are being computed.", registry=self.registry)
         self.inflight = Gauge("visema_inflight", "Calls that are being served.", ("method",), registry=self.registry)

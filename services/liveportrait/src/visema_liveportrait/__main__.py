@@ -7,7 +7,7 @@ import asyncio
 import cv2
 import grpc
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
-from visema_kit.device_memory import MemoryMeter
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.executor import DeviceThread
 from visema_kit.logs import configure_logs
 from visema_kit.metrics import Metrics
@@ -28,7 +28,8 @@ def make_spec(settings: LiveportraitSettings) -> ServiceSpec:
     metrics = Metrics()
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     device = DeviceThread(STAGE)
-    engines = EngineRegistry(settings.engine, neural_loader(settings, MemoryMeter(metrics.gpu_memory)))
+    meter = DeviceMeter(STAGE, metrics)
+    engines = EngineRegistry(settings.engine, neural_loader(settings, meter), meter)
     config = PipelineConfig(
         limits=settings.media_limits(),
         codec=settings.segment_codec,

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from visema_kit.errors import ResourceExhausted
 from visema_media.framing import Framing, frame_portrait
 from visema_media.track import FaceTrack
 
@@ -41,11 +42,19 @@ class Preparer:
         return key in self._cache
 
     def prepare(self, key: PreparedKey, engine: AnimationEngine, portrait: AnalysedPortrait) -> PreparedPortrait:
-        """The portrait, made ready if it is not."""
+        """The portrait, made ready if it is not.
+
+        Raises: ResourceExhausted: the device has no memory for it, also after all others were forgotten.
+        """
         prepared = self._cache.get(key)
         if prepared is None:
-            face = portrait.faces[key.face_index]
-            prepared = engine.prepare(frame_portrait(portrait.bgr, face, key.framing, key.size_px))
+            framed = frame_portrait(portrait.bgr, portrait.faces[key.face_index], key.framing, key.size_px)
+            try:
+                prepared = engine.prepare(framed)
+            except ResourceExhausted:
+                if not self._cache.clear():
+                    raise
+                prepared = engine.prepare(framed)
             self._cache.put(key, prepared)
         return prepared
 

@@ -47,3 +47,10 @@ class BoundedCache(Generic[V]):
         while self._weight > self._capacity:
             _, oldest = self._values.popitem(last=False)
             self._weight -= self._weigh(oldest)
+
+    def clear(self) -> int:
+        """Forget everything. Returns: how many values that were."""
+        count = len(self._values)
+        self._values.clear()
+        self._weight = 0
+        return count

@@ -107,6 +107,13 @@ class Opened:
         """How it is cut."""
         return self.keys.layout
 
+    @property
+    def renders(self) -> bool:
+        """Some of its segments are not stored yet."""
+        request = self.request
+        segments = range(request.first_segment, self.layout.segment_count(request.frame_count))
+        return not {self.layout.stored_index(index) for index in segments} <= self.stored.keys()
+
     def segment(self, index: int, ref: common_pb2.ObjectRef, *, reused: bool) -> StoredSegment:
         """Stored object `ref` as segment `index` of the video."""
         first_frame = index * self.layout.segment_frames

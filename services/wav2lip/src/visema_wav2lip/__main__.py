@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import cv2
 from visema.lipsync.v1 import lipsync_pb2_grpc
-from visema_kit.device_memory import MemoryMeter
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.logs import configure_logs
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import ServiceSpec, run_service
 from visema_kit.settings import load_settings
 
-from visema_wav2lip.engines.registry import load_engines, load_neural
+from visema_wav2lip.engines.registry import load_engines
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers
 from visema_wav2lip.servicer import SERVICE, STAGE, LipSyncServicer
 from visema_wav2lip.settings import Wav2LipSettings
@@ -29,8 +28,8 @@ async def serve(settings: Wav2LipSettings) -> None:
 
     async def start() -> None:
         await store.wait_for_bucket()
-        meter = MemoryMeter(metrics.gpu_memory)
-        servicer.use(await workers.device.run(load_engines, settings, partial(load_neural, meter=meter)))
+        meter = DeviceMeter(STAGE, metrics)
+        servicer.use(await workers.device.run(load_engines, settings, None, meter))
 
     async def stop() -> None:
         await workers.aclose()

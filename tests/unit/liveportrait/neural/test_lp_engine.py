@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.small_memory import SmallMemory
 from visema_kit.errors import CheckpointMissing, ResourceExhausted
 from visema_liveportrait.engines import neural_motion
 from visema_liveportrait.engines.neural import LivePortraitEngine, load_neural_engine
-from visema_liveportrait.engines.neural_device import Batches, ComputeDevice
+from visema_liveportrait.engines.neural_device import ComputeDevice
 from visema_liveportrait.engines.neural_track import RIGID_KEYPOINTS, LandmarkMotion
 from visema_liveportrait.geometry.driving import EYE_KEYPOINTS
 from visema_liveportrait.motion_plan import MotionPlan
@@ -119,30 +120,18 @@ def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         load_neural_engine(Settings(tmp_path, device="cuda"))
 
 
-def test_batches_shrink_when_memory_runs_out() -> None:
-    sizes = []
-
-    def compute(rows: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(rows))
-        if len(rows) > 2:
-            raise torch.OutOfMemoryError("too much")
-        return rows * 2
-
-    batches = Batches(8)
-    rows = torch.arange(9.0)
-    torch.testing.assert_close(torch.cat(batches.run(compute, rows)), rows * 2)
-    assert sizes == [8, 4, 2, 2, 2, 2, 1]
-    assert batches.batch_frames == 2
-
-
-def test_a_single_frame_that_does_not_fit_fails_and_the_next_call_works() -> None:
-    def too_large(_: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("too much")
-
-    batches = Batches(4)
+def test_a_frame_that_does_not_fit_fails_its_call_and_the_next_one_works(
+    prepared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roomy = prepared._frames.decoder
+    monkeypatch.setitem(prepared._frames._modules, "decoder", SmallMemory(roomy, 0))
     with pytest.raises(ResourceExhausted, match="single frame"):
-        batches.run(too_large, torch.zeros(4))
-    assert len(batches.run(lambda rows: rows, torch.zeros(2))) == 2
+        prepared.render(still(), 0, 1)
+    monkeypatch.setitem(prepared._frames._modules, "decoder", SmallMemory(roomy, 1))
+    monkeypatch.setattr(prepared._batches, "frames", 2)
+    whole = prepared.render(still(2), 0, 2)
+    assert len(whole.frames) == 2
+    assert prepared._batches.frames == 1
 
 
 def test_automatic_precision_is_exact_enough_for_the_processor() -> None:

@@ -14,6 +14,7 @@ from support.official_weights import write_official_file  # noqa: E402
 from visema_kit.checkpoints import WAV2LIP  # noqa: E402
 from visema_kit.checkpoints_store import CheckpointFolder, file_sha256  # noqa: E402
 from visema_kit.errors import AudioTooShort, CheckpointMissing, LicenseNotAccepted  # noqa: E402  skipped without torch
+from visema_kit.torch_device import choose_device  # noqa: E402
 from visema_media.track import FaceTrack  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402
@@ -242,8 +243,8 @@ def test_the_silence_gate_rests_the_mouth_in_noise_and_names_itself(generator, s
 
 
 def test_automatic_choices_follow_the_device():
-    assert neural.chosen_device("cpu").type == "cpu"
-    assert neural.chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert neural.device_name(CPU) == "cpu"
     automatic = neural.NeuralOptions()
     assert neural.batch_size(automatic, torch.device("cuda")) > neural.batch_size(automatic, CPU)

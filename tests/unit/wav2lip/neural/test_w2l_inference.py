@@ -7,8 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from visema_kit.device_memory import MemoryMeter  # noqa: E402  skipped without torch
-from visema_kit.errors import DeviceBusy  # noqa: E402  skipped without torch
+from support.small_memory import SmallMemory  # noqa: E402  skipped without torch
+from visema_kit.device_meter import DeviceMeter  # noqa: E402  skipped without torch
+from visema_kit.errors import ResourceExhausted  # noqa: E402  skipped without torch
 from visema_kit.metrics import Metrics  # noqa: E402  skipped without torch
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402  skipped without torch
 from visema_wav2lip.model.folding import fold_batch_norms, folded_convolution  # noqa: E402  skipped without torch
@@ -120,32 +121,19 @@ def test_mouth_strength_is_a_line_from_silence_through_the_network_as_trained(ge
     assert distance == sorted(distance)
 
 
-class SmallMemory(torch.nn.Module):
-    """A decoder stage of a device on which only `frames` frames fit."""
-
-    def __init__(self, stage, frames):
-        super().__init__()
-        self.stage, self.frames = stage, frames
-
-    def forward(self, x):
-        if len(x) > self.frames:
-            raise torch.OutOfMemoryError("out of memory")
-        return self.stage(x)
-
-
 @pytest.mark.parametrize("fits", [3, 1])
 def test_out_of_memory_halves_the_batch_and_loses_no_frame(generator, windows, crops, expected, fits):
     fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 8)
     fast._network.face_decoder_blocks[6] = SmallMemory(fast._network.face_decoder_blocks[6], fits)
     np.testing.assert_allclose(run(fast, windows, crops), expected, atol=1e-4)
-    assert fast.batch_size == {3: 2, 1: 1}[fits]
+    assert fast._batches.frames == fits
 
 
 def test_a_device_too_small_for_one_frame_is_an_error_that_may_be_retried(generator, windows, crops):
     fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 4)
     roomy = fast._network.face_decoder_blocks[6]
     fast._network.face_decoder_blocks[6] = SmallMemory(roomy, 0)
-    with pytest.raises(DeviceBusy):
+    with pytest.raises(ResourceExhausted):
         run(fast, windows, crops)
     fast._network.face_decoder_blocks[6] = roomy
     assert len(run(fast, windows, crops)) == len(windows)  # the next job succeeds
@@ -158,12 +146,11 @@ def test_distinct_pictures_keep_the_order_of_appearance():
     assert which.tolist() == [0, 1, 0, 2, 1]
 
 
-def test_the_cpu_computes_bfloat16_only_where_the_hardware_does(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    assert inference.best_precision(CPU) is inference.FLOAT32
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    assert inference.best_precision(CPU) is inference.BFLOAT16
+def test_precision_follows_the_device(monkeypatch):
     assert inference.best_precision(torch.device("cuda")) is inference.FLOAT16
+    for in_hardware, best in ((True, inference.BFLOAT16), (False, inference.FLOAT32)):
+        monkeypatch.setattr(inference, "cpu_has_bfloat16", lambda in_hardware=in_hardware: in_hardware)
+        assert inference.best_precision(CPU) is best
 
 
 def test_warm_up_runs_a_whole_batch(generator):
@@ -174,15 +161,10 @@ def test_warm_up_runs_a_whole_batch(generator):
     assert sizes == [4]
 
 
-def test_memory_is_read_after_each_batch_and_a_cpu_is_not_reported(generator, windows, crops):
+def test_each_batch_is_reported(generator, windows, crops):
     metrics = Metrics()
-    meter = MemoryMeter(metrics.gpu_memory)
-    fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 3, meter)
+    fast = inference.TorchGenerator(generator, CPU, inference.FLOAT32, 3, DeviceMeter("wav2lip", metrics))
     run(fast, windows, crops)
-    assert not metrics.gpu_memory.collect()[0].samples
-    readings = iter((100, 300, 200))
-    meter.watch("cuda:0", readings.__next__)
-    run(fast, windows, crops)
-    (sample,) = metrics.gpu_memory.collect()[0].samples
-    assert (sample.labels, sample.value) == ({"device": "cuda:0"}, 200.0)
-    assert next(readings, None) is None
+    labels = {"stage": "wav2lip", "engine": "wav2lip"}
+    assert metrics.registry.get_sample_value("visema_batch_frames_sum", labels) == len(windows)
+    assert metrics.registry.get_sample_value("visema_batch_frames_count", labels) == -(-len(windows) // 3)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from visema_kit.checkpoints_store import CheckpointFolder
-from visema_kit.device_memory import MemoryMeter
-from visema_kit.errors import CheckpointMissing
+from visema_kit.device_meter import DeviceMeter
+from visema_kit.torch_device import Batches, watch_memory, with_memory
 from visema_media.framing import FramedPortrait
 
-from visema_liveportrait.engines.neural_device import Batches, ComputeDevice
+from visema_liveportrait.engines.neural_device import ComputeDevice
 from visema_liveportrait.engines.neural_motion import SourceFace, closed_lips, driving_keypoints, eye_openness
 from visema_liveportrait.engines.neural_track import LandmarkMotion
 from visema_liveportrait.engines.neural_weights import LivePortraitNetworks, load_networks
@@ -41,7 +41,7 @@ from visema_liveportrait.geometry.retargeting import Perceptron
 from visema_liveportrait.model.fast import FrameNetwork, SourceVolume, optimised
 from visema_liveportrait.motion_plan import MotionPlan
 
-VERSION = "1"
+NAME, VERSION = "liveportrait", "1"
 
 
 class NeuralSettings(Protocol):
@@ -63,16 +63,13 @@ class NeuralSettings(Protocol):
         ...
 
 
-def load_neural_engine(settings: NeuralSettings, meter: MemoryMeter | None = None) -> LivePortraitEngine:
+def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = None) -> LivePortraitEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
 
-    Args: meter: Learns how much of the device's memory the engine holds.
+    Args: meter: Learns what the device does.
     Raises: CheckpointMissing: weights are absent or wrong, or the device is not there.
     """
-    try:
-        compute = ComputeDevice.choose(settings.device, settings.precision)
-    except ValueError as error:
-        raise CheckpointMissing(f"The neural engine cannot run here: {error}.") from error
+    compute = ComputeDevice.choose(settings.device, settings.precision)
     engine = LivePortraitEngine(load_networks(CheckpointFolder.at(settings.checkpoint_dir)), compute, meter)
     engine.warm_up()
     return engine
@@ -97,7 +94,7 @@ class LivePortraitEngine:
     """
 
     def __init__(
-        self, networks: LivePortraitNetworks, compute: ComputeDevice, meter: MemoryMeter | None = None
+        self, networks: LivePortraitNetworks, compute: ComputeDevice, meter: DeviceMeter | None = None
     ) -> None:
         self._compute = compute
         self._sha256 = networks.sha256
@@ -107,14 +104,14 @@ class LivePortraitEngine:
             _perceptron(networks.stitching), _perceptron(networks.eyes), _perceptron(networks.lips)
         )
         self._frames = optimised(networks.warping, networks.decoder, dtype=compute.dtype, device=compute.device)
-        self._meter = meter or MemoryMeter()
-        compute.watch_memory(self._meter)
-        self._batches = Batches(compute.batch_frames, self._meter)
+        self._meter = meter or DeviceMeter()
+        watch_memory(self._meter, compute.device)
+        self._batches = Batches(NAME, compute.batch_frames, self._meter)
 
     def describe(self) -> EngineDescription:
         """What computes."""
         return EngineDescription(
-            name="liveportrait",
+            name=NAME,
             version=f"{VERSION}-{str(self._compute.dtype).removeprefix('torch.')}",
             model_license="MIT",
             weights_sha256=self._sha256,
@@ -124,17 +121,34 @@ class LivePortraitEngine:
         )
 
     def warm_up(self) -> None:
-        """One frame of nothing, so that the first request does not pay for lazy initialisation."""
-        with torch.inference_mode():
-            picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
+        """A portrait of nothing and a batch of it, so that the first request does not pay for lazy initialisation."""
+        picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
+        keypoints = torch.zeros(self._batches.frames, KEYPOINT_COUNT, 3, device=self._compute.device)
+
+        def first_frame() -> SourceVolume:
             self._motion(picture)
-            keypoints = torch.zeros(1, KEYPOINT_COUNT, 3, device=self._compute.device)
-            source = self._frames.prepare(self._appearance(picture), keypoints)
-            self._frames(source, keypoints)
-        self._meter.read()
+            source = self._frames.prepare(self._appearance(picture), keypoints[:1])
+            self._frames(source, keypoints[:1])
+            return source
+
+        with torch.inference_mode():
+            self._meter.measure_frame(first_frame)
+            source = first_frame()
+            for _ in self._batches.run(len(keypoints), lambda part: self._frames(source, keypoints[part])):
+                pass
+
+    def check_room(self) -> None:
+        """Raises: DeviceBusy: there is no memory for one more portrait and a frame of it at the moment."""
+        self._meter.check_room()
 
     def prepare(self, portrait: FramedPortrait) -> NeuralPortrait:
-        """Crop the face and compute everything that depends on the portrait only."""
+        """Crop the face and compute everything that depends on the portrait only.
+
+        Raises: ResourceExhausted: the device has no memory for it.
+        """
+        return with_memory(lambda: self._prepared(portrait))
+
+    def _prepared(self, portrait: FramedPortrait) -> NeuralPortrait:
         points = portrait.face.points_px
         box = crop_box(points, scale=SOURCE_SCALE, vertical_shift=SOURCE_SHIFT)
         to_crop = crop_matrix(box, SOURCE_CROP_PX)
@@ -200,7 +214,7 @@ class NeuralPortrait:
         x_d = driving_keypoints(self._face, part, self._perceptrons, self._lip_offsets)
         with torch.inference_mode():
             rows = torch.from_numpy(x_d).to(self._source.kp_source.device)
-            pictures = [batch.cpu().numpy() for batch in self._batches.run(self._crops, rows)]
+            pictures = list(self._batches.run(count, lambda part: self._crops(rows[part]).cpu().numpy()))
         frames = np.empty((count, *self._bgr.shape), np.uint8)
         for index, crop in enumerate(picture for batch in pictures for picture in batch):
             frames[index] = self._pasted(crop)

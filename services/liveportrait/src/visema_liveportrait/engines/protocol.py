@@ -75,6 +75,16 @@ class AnimationEngine(Protocol):
         """What computes; cheap, any thread."""
         ...
 
+    def check_room(self) -> None:
+        """Ask whether one more call may begin; cheap, any thread.
+
+        Raises: DeviceBusy: the device has no memory for it at the moment.
+        """
+        ...
+
     def prepare(self, portrait: FramedPortrait) -> PreparedPortrait:
-        """Analyse a framed portrait. Called on the device thread only."""
+        """Analyse a framed portrait. Called on the device thread only.
+
+        Raises: ResourceExhausted: the device has no memory for it.
+        """
         ...

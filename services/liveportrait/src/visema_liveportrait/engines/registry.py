@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from visema_kit.device_memory import MemoryMeter
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import CheckpointMissing
 from visema_kit.logs import get_logger
 
@@ -50,16 +50,22 @@ class ChosenEngine:
 class EngineRegistry:
     """The engines of this process and the rule that picks one."""
 
-    def __init__(self, mode: Literal["auto", "neural", "embedded"], load_neural: Callable[[], AnimationEngine]) -> None:
+    def __init__(
+        self,
+        mode: Literal["auto", "neural", "embedded"],
+        load_neural: Callable[[], AnimationEngine],
+        meter: DeviceMeter | None = None,
+    ) -> None:
         """Load nothing yet.
 
         Args:
             mode: `VISEMA_ENGINE`.
             load_neural: Makes the neural engine; raises CheckpointMissing when it cannot run here.
+            meter: Learns what the device does for the embedded engine.
         """
         self._mode = mode
         self._load_neural = load_neural
-        self._embedded: AnimationEngine = EmbeddedEngine()
+        self._embedded: AnimationEngine = EmbeddedEngine(meter)
         self._neural: AnimationEngine | None = None
         self._neural_missing = "This service is set to the embedded engine only."
 
@@ -92,10 +98,10 @@ class EngineRegistry:
         return ChosenEngine(self._embedded, self._neural_missing if self._mode == "auto" else "")
 
 
-def neural_loader(settings: LiveportraitSettings, meter: MemoryMeter | None = None) -> Callable[[], AnimationEngine]:
+def neural_loader(settings: LiveportraitSettings, meter: DeviceMeter | None = None) -> Callable[[], AnimationEngine]:
     """The factory of the neural engine, imported late: it needs torch, which an embedded installation does without.
 
-    Args: meter: Learns how much of the device's memory the engine holds.
+    Args: meter: Learns what the device does.
     """
 
     def load() -> AnimationEngine:

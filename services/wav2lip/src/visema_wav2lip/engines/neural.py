@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from visema_kit.checkpoints import WAV2LIP, check_license
 from visema_kit.checkpoints_store import CheckpointFolder
-from visema_kit.device_memory import MemoryMeter
+from visema_kit.device_meter import DeviceMeter
+from visema_kit.torch_device import choose_device, watch_memory
 from visema_media.track import FaceTrack
 
 from visema_wav2lip.engines.neural_generator import (
     CPU_BATCH,
     FLOAT16,
     GPU_BATCH,
+    NAME,
     PRECISIONS,
     FaceGenerator,
     TorchGenerator,
@@ -59,9 +62,15 @@ class NeuralEngine:
     """A `LipSyncEngine`. Called from one device thread only."""
 
     def __init__(
-        self, generator: FaceGenerator, weights_sha256: str, device: torch.device, options: NeuralOptions
+        self,
+        generator: FaceGenerator,
+        weights_sha256: str,
+        device: torch.device,
+        options: NeuralOptions,
+        meter: DeviceMeter | None = None,
     ) -> None:
         self._generator = generator
+        self._meter = meter or DeviceMeter()
         self._weights_sha256 = weights_sha256
         self._device = device
         self._options = options
@@ -70,7 +79,7 @@ class NeuralEngine:
         """Who computes. Backend and precision are part of the version: they move single counts of the result."""
         gate = "" if self._options.silence_gate_db is None else f" gate {self._options.silence_gate_db:g}"
         return EngineDescription(
-            name="wav2lip",
+            name=NAME,
             version=f"{VERSION} {self._generator.description}{gate}",
             model_license=WAV2LIP.license_name,
             weights_sha256=self._weights_sha256,
@@ -78,6 +87,10 @@ class NeuralEngine:
             capabilities=("foreign-video", "any-size"),
             frames_per_call=batch_size(self._options, self._device),
         )
+
+    def check_room(self) -> None:
+        """Raises: DeviceBusy: there is no memory for a frame at the moment."""
+        self._meter.check_room()
 
     def open(  # noqa: PLR0917  as in the protocol
         self,
@@ -132,12 +145,12 @@ class NeuralSettings(Protocol):
         ...
 
 
-def load_neural_engine(settings: NeuralSettings, meter: MemoryMeter | None = None) -> LipSyncEngine:
+def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = None) -> LipSyncEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
 
-    Args: meter: Learns how much of the device's memory the engine holds.
+    Args: meter: Learns what the device does.
     Raises: LicenseNotAccepted: the operator has not accepted the weights' licence. CheckpointMissing: the weights are
-        absent or wrong.
+        absent or wrong, or the device is not there.
     """
     check_license(WAV2LIP, settings.accepted_licenses())
     state, source = CheckpointFolder.at(settings.checkpoint_dir).load(WEIGHTS)
@@ -153,24 +166,20 @@ def load_neural_engine(settings: NeuralSettings, meter: MemoryMeter | None = Non
 
 
 def build_engine(
-    network: Wav2Lip, weights_sha256: str, options: NeuralOptions, meter: MemoryMeter | None = None
+    network: Wav2Lip, weights_sha256: str, options: NeuralOptions, meter: DeviceMeter | None = None
 ) -> NeuralEngine:
     """Choose device, backend and precision, make the engine and warm it up.
 
     Args: network: With its weights loaded. weights_sha256: Of the file that they came from. meter: See
             `load_neural_engine`.
     """
-    device = chosen_device(options.device)
+    device = choose_device(options.device)
+    meter = meter or DeviceMeter()
+    watch_memory(meter, device)
     generator = _make_generator(network, device, options, meter)
+    meter.measure_frame(partial(warm_up, generator, 1))
     warm_up(generator, batch_size(options, device))
-    return NeuralEngine(generator, weights_sha256, device, options)
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device that `name` stands for; `auto` is the first GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return NeuralEngine(generator, weights_sha256, device, options, meter)
 
 
 def device_name(device: torch.device) -> str:
@@ -184,13 +193,14 @@ def batch_size(options: NeuralOptions, device: torch.device) -> int:
 
 
 def _make_generator(
-    network: Wav2Lip, device: torch.device, options: NeuralOptions, meter: MemoryMeter | None
+    network: Wav2Lip, device: torch.device, options: NeuralOptions, meter: DeviceMeter
 ) -> FaceGenerator:
     precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
+    size = batch_size(options, device)
     installed = importlib.util.find_spec("openvino") is not None
     supported = device.type == "cpu" and precision is not FLOAT16
     if supported and (options.backend == "openvino" or (options.backend == "auto" and installed)):
         from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
 
-        return OpenVinoGenerator(network, precision, batch_size(options, device), threads=torch.get_num_threads())
-    return TorchGenerator(network, device, precision, batch_size(options, device), meter)
+        return OpenVinoGenerator(network, precision, size, torch.get_num_threads(), meter)
+    return TorchGenerator(network, device, precision, size, meter)

@@ -7,17 +7,15 @@ dB, measured on the goldens). float16 keeps 11 bits and serves the whole network
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from visema_kit.device_memory import MemoryMeter
-from visema_kit.errors import DeviceBusy
+from visema_kit.device_meter import DeviceMeter
+from visema_kit.torch_device import Batches, cpu_has_bfloat16
 
 from visema_wav2lip.chunks import WINDOW_COLUMNS
 from visema_wav2lip.masking import FACE_PX, with_hidden_half
@@ -28,10 +26,9 @@ from visema_wav2lip.model.wav2lip import Wav2Lip
 Floats = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
 
+NAME = "wav2lip"
 GPU_BATCH = 64  # 64 pictures fill a large GPU; they need about 0.3 GB in float16
 CPU_BATCH = 13  # a second of video in two batches; larger ones gain nothing
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class FaceGenerator(Protocol):
             crops: uint8 (N, 96, 96, 3), B, G, R.
             mouth_strength: 1 as trained; 0 as in silence; between and above: a straight line through both.
         Yields: float32 (n, 96, 96, 3), B, G, R in [0, 1]; the n add up to N.
-        Raises: DeviceBusy: not even one frame fits into the device's memory.
+        Raises: ResourceExhausted: not even one frame fits into the device's memory.
         """
         ...
 
@@ -80,10 +77,7 @@ def best_precision(device: torch.device) -> Precision:
     """float16 on a GPU; bfloat16 on a CPU that multiplies it in hardware; float32 on others."""
     if device.type == "cuda":
         return FLOAT16
-    # Older releases of torch cannot tell: float32 is right there.
-    features: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    in_hardware = features.get("avx512_bf16") or features.get("amx_bf16")
-    return BFLOAT16 if in_hardware else FLOAT32
+    return BFLOAT16 if cpu_has_bfloat16() else FLOAT32
 
 
 def distinct_pictures(pictures: Pictures) -> tuple[Pictures, npt.NDArray[np.int64]]:
@@ -105,8 +99,8 @@ class TorchGenerator:
         network: With its weights loaded; is not changed.
         device: Where to compute.
         precision: `best_precision(device)`, or another for comparison.
-        batch_size: Most frames at a time. Halved for good when memory runs out.
-        meter: Learns how much memory of a GPU torch holds; a CPU is not reported.
+        batch_size: Most frames at a time, while memory allows.
+        meter: Learns of each batch.
     """
 
     def __init__(
@@ -115,7 +109,7 @@ class TorchGenerator:
         device: torch.device,
         precision: Precision,
         batch_size: int,
-        meter: MemoryMeter | None = None,
+        meter: DeviceMeter | None = None,
     ) -> None:
         folded = fold_batch_norms(network).eval().requires_grad_(requires_grad=False)
         folded = folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -126,10 +120,7 @@ class TorchGenerator:
         self._network = folded
         self._device = device
         self._precision = precision
-        self._batch_size = batch_size
-        self._meter = meter or MemoryMeter()
-        if device.type == "cuda":
-            self._meter.watch(f"cuda:{device.index or 0}", partial(torch.cuda.memory_reserved, device))
+        self._batches = Batches(NAME, batch_size, meter)
         with torch.inference_mode():
             self._silence = self._encode_audio(np.full((1, MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32))
 
@@ -138,33 +129,9 @@ class TorchGenerator:
         """E.g. `torch cpu bf16`."""
         return f"torch {self._device.type} {self._precision.name}"
 
-    @property
-    def batch_size(self) -> int:
-        """Most frames at a time, as things are."""
-        return self._batch_size
-
     def batches(self, windows: Floats, crops: Pictures, mouth_strength: float) -> Iterator[Floats]:
         """See `FaceGenerator.batches`."""
-        done = 0
-        while done < len(windows):
-            part = slice(done, done + self._batch_size)
-            try:
-                faces = self._generate(windows[part], crops[part], mouth_strength)
-            except torch.OutOfMemoryError as error:
-                self._shrink(error)
-                continue
-            done += len(faces)
-            self._meter.read()
-            yield faces
-
-    def _shrink(self, error: torch.OutOfMemoryError) -> None:
-        """Halve the batch. Raises: DeviceBusy: it is one frame already."""
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()  # the failed attempt's blocks do not fit the smaller one
-        if self._batch_size == 1:
-            raise DeviceBusy("one frame does not fit into the device's memory", retry_after_s=5.0) from error
-        self._batch_size //= 2
-        log.warning("out of memory: at most %d frames at a time from now on", self._batch_size)
+        return self._batches.run(len(windows), lambda part: self._generate(windows[part], crops[part], mouth_strength))
 
     @torch.inference_mode()
     def _generate(self, windows: Floats, crops: Pictures, mouth_strength: float) -> Floats:

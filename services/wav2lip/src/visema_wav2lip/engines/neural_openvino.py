@@ -13,9 +13,11 @@ import numpy.typing as npt
 import openvino
 import torch
 from torch import nn
+from visema_kit.device_meter import DeviceMeter
+from visema_kit.torch_device import Batches
 
 from visema_wav2lip.chunks import WINDOW_COLUMNS
-from visema_wav2lip.engines.neural_generator import Precision, distinct_pictures
+from visema_wav2lip.engines.neural_generator import NAME, Precision, distinct_pictures
 from visema_wav2lip.masking import FACE_PX, with_hidden_half
 from visema_wav2lip.mel import MEL_BANDS, SILENCE
 from visema_wav2lip.model.folding import fold_batch_norms
@@ -35,9 +37,17 @@ class OpenVinoGenerator:
         precision: Float32 or bfloat16 per half.
         batch_size: Most frames at a time.
         threads: Threads of the plugin; 0 takes all cores.
+        meter: Learns of each batch.
     """
 
-    def __init__(self, network: Wav2Lip, precision: Precision, batch_size: int, threads: int = 0) -> None:
+    def __init__(
+        self,
+        network: Wav2Lip,
+        precision: Precision,
+        batch_size: int,
+        threads: int = 0,
+        meter: DeviceMeter | None = None,
+    ) -> None:
         folded = fold_batch_norms(network).eval().requires_grad_(requires_grad=False)
         mel = torch.zeros(2, 1, MEL_BANDS, WINDOW_COLUMNS)
         faces = torch.zeros(2, 6, FACE_PX, FACE_PX)
@@ -56,7 +66,7 @@ class OpenVinoGenerator:
         self._audio_encoder = compiled(folded.audio_encoder, (mel,), precision.encoders)
         self._decoder = compiled(_Decoder(folded), (embedding, *features), precision.decoder)
         self._precision = precision
-        self._batch_size = batch_size
+        self._batches = Batches(NAME, batch_size, meter)
         self._silence = self._encode_audio(np.full((1, MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32))
 
     @property
@@ -66,17 +76,18 @@ class OpenVinoGenerator:
 
     def batches(self, windows: Floats, crops: Pictures, mouth_strength: float) -> Iterator[Floats]:
         """See `FaceGenerator.batches`."""
-        for first in range(0, len(windows), self._batch_size):
-            part = slice(first, first + self._batch_size)
-            distinct, which = distinct_pictures(crops[part])
-            features = self._encode_faces(distinct)
-            if len(distinct) < len(which):
-                features = [feature[which] for feature in features]
-            embedding = self._encode_audio(windows[part])
-            if mouth_strength != 1:
-                embedding = np.maximum(self._silence + mouth_strength * (embedding - self._silence), 0)
-            faces = self._decoder([embedding, *features])[0]
-            yield np.ascontiguousarray(faces.transpose(0, 2, 3, 1), np.float32)
+        return self._batches.run(len(windows), lambda part: self._generate(windows[part], crops[part], mouth_strength))
+
+    def _generate(self, windows: Floats, crops: Pictures, mouth_strength: float) -> Floats:
+        distinct, which = distinct_pictures(crops)
+        features = self._encode_faces(distinct)
+        if len(distinct) < len(which):
+            features = [feature[which] for feature in features]
+        embedding = self._encode_audio(windows)
+        if mouth_strength != 1:
+            embedding = np.maximum(self._silence + mouth_strength * (embedding - self._silence), 0)
+        faces = self._decoder([embedding, *features])[0]
+        return np.ascontiguousarray(faces.transpose(0, 2, 3, 1), np.float32)
 
     def _encode_faces(self, crops: Pictures) -> list[Floats]:
         pictures = with_hidden_half(crops).transpose(0, 3, 1, 2).astype(np.float32) / 255

@@ -78,8 +78,8 @@ class NeuralSession:
 
         Args: frames: uint8 (H, W, 3), B, G, R, all of one size; are not changed. track: one row per frame.
         Returns: as many frames; one without a face is the very same array.
-        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. DeviceBusy: out of
-            memory. CancelledError: after `cancel`.
+        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. ResourceExhausted: out
+            of memory. CancelledError: after `cancel`.
         """
         if len(track) != len(frames):
             raise ValueError(f"{len(track)} track rows for {len(frames)} frames")

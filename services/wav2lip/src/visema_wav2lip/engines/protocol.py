@@ -75,8 +75,8 @@ class LipSyncSession(Protocol):
         """Frames with the mouth moved; `first_frame` is the position of `frames[0]` in the clip.
 
         Input frames are not changed. A result may be the very same array as its input when nothing moves.
-        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. CancelledError (of
-            `concurrent.futures`): after `cancel`.
+        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. ResourceExhausted:
+            the device has no memory for a single frame. CancelledError (of `concurrent.futures`): after `cancel`.
         """
         ...
 
@@ -90,6 +90,13 @@ class LipSyncEngine(Protocol):
 
     def describe(self) -> EngineDescription:
         """Who computes."""
+        ...
+
+    def check_room(self) -> None:
+        """Ask whether one more call may begin; cheap, any thread.
+
+        Raises: DeviceBusy: the device has no memory for it at the moment.
+        """
         ...
 
     def open(  # noqa: PLR0917 - a face, a sound and how they meet: all are needed

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from visema_kit.device_memory import MemoryMeter
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import CheckpointMissing, LicenseNotAccepted, PreconditionFailed
 from visema_kit.logs import get_logger
 
@@ -85,20 +85,22 @@ class EngineRegistry:
 def load_engines(
     settings: Wav2LipSettings,
     make_neural: Callable[[Wav2LipSettings], LipSyncEngine] | None = None,
+    meter: DeviceMeter | None = None,
 ) -> EngineRegistry:
     """Load what `VISEMA_ENGINE` asks for. Blocks for seconds when there are checkpoints.
 
     Args:
         settings: The service's.
         make_neural: Instead of `load_neural`.
+        meter: Learns what the device does.
     Raises: CheckpointMissing, LicenseNotAccepted: `neural` was asked for and cannot run.
     """
-    embedded = EmbeddedEngine()
+    embedded = EmbeddedEngine(meter)
     if settings.engine == "embedded":
         unwanted = CheckpointMissing("This service is set to the embedded engine only.", field="engine")
         return EngineRegistry("embedded", embedded, None, unwanted)
     try:
-        neural = (make_neural or load_neural)(settings)
+        neural = make_neural(settings) if make_neural is not None else load_neural(settings, meter)
     except (CheckpointMissing, LicenseNotAccepted) as missing:
         if settings.engine == "neural":
             raise
@@ -107,10 +109,10 @@ def load_engines(
     return EngineRegistry(settings.engine, embedded, neural, None)
 
 
-def load_neural(settings: Wav2LipSettings, meter: MemoryMeter | None = None) -> LipSyncEngine:
+def load_neural(settings: Wav2LipSettings, meter: DeviceMeter | None = None) -> LipSyncEngine:
     """Import the neural engine late: it needs torch, which an embedded installation does without.
 
-    Args: meter: Learns how much of the device's memory the engine holds.
+    Args: meter: Learns what the device does.
     Raises: CheckpointMissing, LicenseNotAccepted: it cannot run here.
     """
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+from visema_kit.device_meter import DeviceMeter
 from visema_media.face import person_mask
 from visema_media.framing import FramedPortrait
 
@@ -17,23 +18,30 @@ from visema_liveportrait.engines.embedded.regions import analyse, motion_window
 from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
 from visema_liveportrait.motion_plan import MotionPlan
 
-VERSION = "1"
+NAME, VERSION = "embedded", "1"
 ENLARGEMENT = 2  # sampling the portrait itself would pulse in sharpness with sub-pixel motion
 
 
 class EmbeddedEngine:
     """Animates any portrait on a CPU; needs no weights of its own."""
 
+    def __init__(self, meter: DeviceMeter | None = None) -> None:
+        """Args: meter: Learns what the device does."""
+        self._meter = meter or DeviceMeter()
+
     def describe(self) -> EngineDescription:
         """What computes."""
         return EngineDescription(
-            name="embedded",
+            name=NAME,
             version=VERSION,
             model_license="Apache-2.0",
             weights_sha256="",
             device="cpu",
             capabilities=("blink", "breathing", "expression", "gaze", "head-motion", "any-aspect"),
         )
+
+    def check_room(self) -> None:
+        """There always is: frames are drawn one by one in the process's own memory."""
 
     def prepare(self, portrait: FramedPortrait) -> EmbeddedPortrait:
         """Analyse a framed portrait; takes 0.1 to 0.3 s."""
@@ -42,20 +50,25 @@ class EmbeddedEngine:
         window = motion_window(points, width, height)
         inside = portrait.bgr[window.top : window.bottom, window.left : window.right]
         regions = analyse(points, window, person_mask(np.ascontiguousarray(inside)), width, height)
-        return EmbeddedPortrait(portrait.bgr, points, build_fields(regions, points, portrait.face.yaw_degrees))
+        fields = build_fields(regions, points, portrait.face.yaw_degrees)
+        return EmbeddedPortrait(portrait.bgr, points, fields, self._meter)
 
 
 class EmbeddedPortrait:
     """A portrait with its fields and eyes."""
 
-    def __init__(self, bgr: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], fields: BasisFields) -> None:
+    def __init__(
+        self, bgr: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], fields: BasisFields, meter: DeviceMeter
+    ) -> None:
         """Make it ready.
 
         Args:
             bgr: uint8 (H, W, 3), the framed portrait.
             points: float32 (478, 3), the face in it.
             fields: How it can move.
+            meter: Learns how many frames are drawn at once.
         """
+        self._meter = meter
         height, width = bgr.shape[:2]
         size = (width * ENLARGEMENT, height * ENLARGEMENT)
         self._enlarged = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_LANCZOS4), np.uint8)
@@ -93,6 +106,7 @@ class EmbeddedPortrait:
             frames[place] = self._still
             self._warp(canvas, field, frames[place])
             points[place] = self._landmarks(plan, number, field)
+        self._meter.batch_done(NAME, count)
         return RenderedFrames(frames, track_of(points))
 
     def _resting_maps(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

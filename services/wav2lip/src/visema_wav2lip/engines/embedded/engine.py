@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from visema_kit.device_meter import DeviceMeter
 from visema_media.track import FaceTrack
 
 from visema_wav2lip.engines.embedded import geometry, pose, seam, teeth, warp
@@ -18,6 +19,7 @@ from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncSes
 from visema_wav2lip.mouthplan import MouthPlan, MouthPose
 from visema_wav2lip.visemes import plan_mouth
 
+NAME = "embedded"
 _VERSION = "1"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
@@ -28,16 +30,23 @@ _FLAT_TURN = 0.42  # asymmetry of the lips' halves that says: turned by about 35
 class EmbeddedEngine:
     """Lip-sync without weights. Everything it needs is in the reference frame and its landmarks."""
 
+    def __init__(self, meter: DeviceMeter | None = None) -> None:
+        """Args: meter: Learns what the device does."""
+        self._meter = meter or DeviceMeter()
+
     def describe(self) -> EngineDescription:
         """Who computes."""
         return EngineDescription(
-            name="embedded",
+            name=NAME,
             version=_VERSION,
             model_license="Apache-2.0",
             weights_sha256="",
             device="cpu",
             capabilities=("foreign-video", "any-size"),
         )
+
+    def check_room(self) -> None:
+        """There always is: frames are drawn one by one in the process's own memory."""
 
     def open(  # noqa: PLR0917 - the protocol's
         self,
@@ -50,14 +59,15 @@ class EmbeddedEngine:
     ) -> LipSyncSession:
         """Analyse the speech and the reference face. Raises: LandmarksMissing: the track holds no lips."""
         plan = plan_mouth(audio, frame_rate, frame_count).scaled(settings.mouth_strength)
-        return EmbeddedSession(plan, reference_frame, reference_track_row)
+        return EmbeddedSession(plan, reference_frame, reference_track_row, self._meter)
 
 
 class EmbeddedSession:
     """One clip: the reference face, measured once, and the mouth plan."""
 
-    def __init__(self, plan: MouthPlan, reference_frame: Frame, reference_row: FaceTrack) -> None:
+    def __init__(self, plan: MouthPlan, reference_frame: Frame, reference_row: FaceTrack, meter: DeviceMeter) -> None:
         self._plan = plan
+        self._meter = meter
         self._row = reference_row
         self._face = measure_mouth(reference_frame, reference_row)
         self._cancelled = threading.Event()
@@ -85,6 +95,7 @@ class EmbeddedSession:
                 raise CancelledError
             moved = (float(depth[i, 0]), float(depth[i, 1]))
             results.append(self._face.draw(frame, motion[i], self._plan.pose(first_frame + i), moved))
+        self._meter.batch_done(NAME, len(frames))
         return results
 
     def cancel(self) -> None:

@@ -46,7 +46,7 @@ def fake_address(script: Script) -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     yield addresses[0]
     loop.call_soon_threadsafe(stop.set)
     thread.join()

@@ -23,6 +23,13 @@ from visema_kit.errors import JobNotFound, NoFaceFound, QueueFull, StoreUnavaila
 Fake = tuple[str, FakeOrchestrator]
 
 
+async def seen(script: Script, method: str, calls: int) -> None:
+    """Wait until the orchestrator has seen so many calls."""
+    async with asyncio.timeout(60):
+        while script.calls[method] < calls:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_portrait_and_speech_become_a_saved_video(client: AsyncVisema, script: Script, tmp_path: Path) -> None:
     steps: list[Progress] = []
     video = await client.generate(b"picture", b"speech", on_progress=steps.append)
@@ -92,7 +99,7 @@ async def test_a_cancelled_job_is_an_error_of_its_own(client: AsyncVisema, scrip
     script.endless = True
     job = await client.create_job(jobs_pb2.JobSpec(avatar_id="a"))
     waiting = asyncio.create_task(client.wait_job(job.job_id))
-    await asyncio.sleep(0.05)
+    await seen(script, "WatchJob", 1)
     await client.cancel_job(job.job_id)
     with pytest.raises(JobCancelled):
         await waiting
@@ -103,13 +110,11 @@ async def test_a_job_that_nobody_waits_for_any_more_is_cancelled(
 ) -> None:
     script.endless = True
     with pytest.raises(WaitTooLong):
-        await client.generate(b"picture", b"speech", timeout_s=0.3)
+        await client.generate(b"picture", b"speech", timeout_s=3)  # enough for a slow machine to make the job
     assert fake[1].jobs["job-000"].state == jobs_pb2.JOB_STATE_CANCELLED
-    waiting = asyncio.create_task(client.generate(b"picture", b"speech"))
-    while len(fake[1].jobs) < 2:
-        await asyncio.sleep(0.01)
     fake[1].cancelled.clear()
-    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(client.generate(b"picture", b"speech"))
+    await seen(script, "WatchJob", 2)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

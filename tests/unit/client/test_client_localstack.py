@@ -15,6 +15,7 @@ from visema_client.localstack.ports import accepts, free_ports, is_free
 from visema_client.localstack.services import ORCHESTRATOR, STAGES
 
 DUMMIES = Path(__file__).parent / "dummies"
+PATIENCE_S = 120.0  # for what must happen: a limit for hangs, not for speed
 MODULES = dict.fromkeys((*STAGES, ORCHESTRATOR), "dummy_service")
 
 # Starts a stack, tells its folder and processes, and waits for its end.
@@ -30,7 +31,7 @@ time.sleep(600)
 
 def options_with(folder: Path | None = None, **changed: str) -> StackOptions:
     return StackOptions(
-        folder=folder, modules=MODULES | changed, variables={"PYTHONPATH": str(DUMMIES)}, start_timeout_s=60
+        folder=folder, modules=MODULES | changed, variables={"PYTHONPATH": str(DUMMIES)}, start_timeout_s=PATIENCE_S
     )
 
 
@@ -43,7 +44,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pids: list[int], paths: list[Path]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if not any(map(is_running, pids)) and not any(path.exists() for path in paths):
             return
@@ -57,7 +58,8 @@ def wait_until_gone(pids: list[int], paths: list[Path]) -> None:
 def owner(tmp_path: Path) -> subprocess.Popen[str]:
     (tmp_path / "test_options.py").write_text(
         f"from visema_client.localstack import StackOptions\n"
-        f"options = StackOptions(modules={MODULES!r}, variables={{'PYTHONPATH': {str(DUMMIES)!r}}})\n"
+        f"options = StackOptions(modules={MODULES!r}, variables={{'PYTHONPATH': {str(DUMMIES)!r}}},"
+        f" start_timeout_s={PATIENCE_S})\n"
     )
     (tmp_path / "owner.py").write_text(OWNER)
     return subprocess.Popen([sys.executable, str(tmp_path / "owner.py")], stdout=subprocess.PIPE, text=True)
@@ -79,7 +81,7 @@ def test_nothing_outlives_an_owner_that_dies(owner: subprocess.Popen[str], how: 
     folder, *pids = owner.stdout.readline().split()
     assert all(is_running(int(pid)) for pid in pids)
     owner.send_signal(how)
-    owner.wait(20)
+    owner.wait(PATIENCE_S)
     owner.stdout.close()
     wait_until_gone([int(pid) for pid in pids], [Path(folder)])
 
@@ -139,7 +141,7 @@ def test_the_users_variables_for_another_stack_do_not_reach_this_one(monkeypatch
 
 def test_neural_is_about_the_picture_so_speech_does_not_refuse_to_start_without_a_neural_voice() -> None:
     dummies = {"PYTHONPATH": str(DUMMIES), "VISEMA_ENGINE": "neural"}
-    with LocalStack(StackOptions(modules=MODULES, variables=dummies, start_timeout_s=60)) as stack:
+    with LocalStack(StackOptions(modules=MODULES, variables=dummies, start_timeout_s=PATIENCE_S)) as stack:
         told = {
             name: Path(f"/proc/{stack.pids[name]}/environ").read_bytes().decode().split("\0")
             for name in ("liveportrait", "wav2lip", "speech")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,15 @@ def test_several_clients_work_at_the_same_time(fake_address: str, capfd: pytest.
 def test_an_interrupt_cancels_the_job(fake_address: str, script: Script) -> None:
     script.endless = True
     with Visema(fake_address) as client:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        def interrupt_once_it_waits() -> None:
+            deadline = time.monotonic() + 60
+            while not script.calls["WatchJob"] and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if script.calls["WatchJob"]:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt_once_it_waits).start()
         with pytest.raises(KeyboardInterrupt):
             client.generate(b"picture", b"speech")
         assert client.get_job("job-000").state == jobs_pb2.JOB_STATE_CANCELLED

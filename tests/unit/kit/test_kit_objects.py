@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import threading
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,7 +12,6 @@ from dataclasses import replace
 import minio
 import pytest
 import urllib3
-from support.seaweed import S3Server
 from visema.common.v1 import common_pb2
 from visema_kit import keys, s3
 from visema_kit.errors import (
@@ -24,30 +21,10 @@ from visema_kit.errors import (
     ObjectCorrupt,
     ObjectMismatch,
     ObjectNotFound,
-    StoreUnavailable,
 )
-from visema_kit.metrics import Metrics
 from visema_kit.objects import PART_BYTES, ObjectStore, StoreConfig
 
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture
-def tenant() -> str:
-    """A tenant of the test's own."""
-    return f"t{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def raw(s3_server: S3Server) -> minio.Minio:
-    """A client that does what ours never does."""
-    return minio.Minio(
-        s3_server.endpoint.removeprefix("http://"),
-        access_key=s3_server.access_key,
-        secret_key=s3_server.secret_key,
-        secure=False,
-        region=s3_server.region,
-    )
 
 
 def raw_put(raw: minio.Minio, ref_bucket: str, key: str, content: bytes, sha256: str = "") -> None:
@@ -365,7 +342,7 @@ async def test_presigned_addresses_are_made_for_the_public_endpoint(store_config
     await store.aclose()
 
 
-# Deleting and the bucket
+# Deleting
 
 
 async def test_everything_below_a_prefix_goes_and_nothing_else(
@@ -386,85 +363,3 @@ async def test_a_prefix_with_more_objects_than_a_page_goes_too(store_config: Sto
     await asyncio.gather(*(store.put(key, b"", "a/b") for key in keys_made))
     assert await store.delete_prefix(keys.job_prefix(tenant, "j")) == 1100
     await store.aclose()
-
-
-async def test_the_bucket_is_made_once_with_a_rule_for_forgotten_objects(
-    store_config: StoreConfig, raw: minio.Minio
-) -> None:
-    bucket = f"made-{uuid.uuid4().hex[:8]}"
-    stores = [ObjectStore(replace(store_config, bucket=bucket)) for _ in range(3)]
-    with pytest.raises(StoreUnavailable):
-        await stores[0].check()
-    await asyncio.gather(*(store.ensure_bucket() for store in stores))
-    await stores[0].ensure_bucket()
-    await stores[0].check()
-    rules = {rule.rule_id: rule for rule in raw.get_bucket_lifecycle(bucket).rules}
-    assert {name: (rule.rule_filter.prefix, rule.expiration.days) for name, rule in rules.items()} == {
-        "visema-uploads": ("uploads/", 1),
-        "visema-jobs": ("jobs/", 1),
-    }
-    for store in stores:
-        await store.aclose()
-
-
-# Faults
-
-
-async def test_a_store_that_does_not_answer_is_unavailable(store_config: StoreConfig, tenant: str) -> None:
-    store = ObjectStore(replace(store_config, endpoint="http://127.0.0.1:1"))
-    with pytest.raises(StoreUnavailable) as caught:
-        await store.put(keys.media_key(tenant, "a"), b"x", "a/b")
-    assert caught.value.retryable
-    assert caught.value.retry_after_s > 0
-    with pytest.raises(StoreUnavailable):
-        await store.check()
-    await store.aclose()
-
-
-async def test_wrong_credentials_are_unavailable_and_stay_secret(store_config: StoreConfig, tenant: str) -> None:
-    config = replace(store_config, secret_key="wrong-secret-key")
-    assert "wrong-secret-key" not in repr(config)
-    store = ObjectStore(config)
-    with pytest.raises(StoreUnavailable) as caught:
-        await store.put(keys.media_key(tenant, "a"), b"x", "a/b")
-    assert "wrong-secret-key" not in str(caught.value)
-    await store.aclose()
-
-
-async def test_blocking_calls_leave_the_event_loop_alone(object_store: ObjectStore, tenant: str) -> None:
-    loop_thread, seen = threading.current_thread(), set()
-    original = object_store._s3.put
-
-    def spying(*args: object) -> common_pb2.ObjectRef:
-        seen.add(threading.current_thread())
-        return original(*args)  # type: ignore[arg-type]
-
-    object_store._s3.put = spying  # type: ignore[method-assign]
-    await object_store.put(keys.media_key(tenant, "a"), b"x", "a/b")
-    assert seen
-    assert loop_thread not in seen
-
-
-async def test_operations_and_faults_are_counted(store_config: StoreConfig, tenant: str) -> None:
-    metrics = Metrics()
-    store = ObjectStore(store_config, metrics)
-    ref = await store.put(keys.media_key(tenant, "a"), b"x", "a/b")
-    await store.get(ref, tenant)
-    assert await store.stat(keys.media_key(tenant, "missing")) is None
-    await store.aclose()
-    broken = ObjectStore(replace(store_config, endpoint="http://127.0.0.1:1"), metrics)
-    with pytest.raises(StoreUnavailable):
-        await broken.stat(ref.key)
-    await broken.aclose()
-    value = metrics.registry.get_sample_value
-    assert value("visema_object_store_seconds_count", {"operation": "put"}) == 1
-    assert value("visema_object_store_seconds_count", {"operation": "stat"}) == 2
-    failed = {"operation": "stat", "reason": "STORE_UNAVAILABLE"}
-    assert value("visema_object_store_errors_total", failed) == 1
-
-
-def test_no_wait_is_the_clients_default_of_five_minutes(store_config: StoreConfig) -> None:
-    bucket = s3.S3Bucket(store_config)
-    timeout = bucket._http.connection_pool_kw["timeout"]
-    assert (timeout.connect_timeout, timeout.read_timeout) == (s3.CONNECT_TIMEOUT_S, s3.READ_TIMEOUT_S)
-    bucket.close()

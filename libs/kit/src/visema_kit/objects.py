@@ -42,6 +42,7 @@ PART_BYTES: Final = 8 * 1024 * 1024  # S3 wants 5 MiB or more for all parts but 
 GET_LIMIT_BYTES: Final = 256 * 1024 * 1024
 WAITING_POLL_S: Final = 0.1
 WAITING_WARNING_S: Final = 10.0
+LONGEST_REFUSED_PAUSE_S: Final = 5.0
 
 log = get_logger(__name__)
 
@@ -233,8 +234,12 @@ class ObjectStore:
         await self._run(self._s3.ensure)
 
     async def wait_for_bucket(self) -> None:
-        """`ensure_bucket` as soon as the store answers: a service that starts before its store waits for it."""
+        """`ensure_bucket` as soon as the store answers: a service that starts before its store waits for it.
+
+        A store that answers but refuses is asked again ever more rarely: its credentials may only be on their way.
+        """
         waiting_since, next_warning_s = time.monotonic(), 0.0
+        pause_s = WAITING_POLL_S
         reason = "the object store does not answer"
         while True:
             if await self._run(self._s3.answers):  # without the retries that a call makes when all is well
@@ -242,13 +247,14 @@ class ObjectStore:
                     await self.ensure_bucket()
                 except StoreUnavailable as error:
                     reason = error.message
+                    pause_s = min(2 * pause_s, LONGEST_REFUSED_PAUSE_S)
                 else:
                     return
             waited_s = time.monotonic() - waiting_since
             if waited_s >= next_warning_s:
                 log.warning("waiting_for_store", reason=reason, waited_s=round(waited_s, 1))
                 next_warning_s = waited_s + WAITING_WARNING_S
-            await asyncio.sleep(WAITING_POLL_S)
+            await asyncio.sleep(pause_s)
 
     async def check(self) -> None:
         """Ask the store for the bucket. Raises: StoreUnavailable: no answer, refused or no such bucket."""

@@ -297,6 +297,16 @@ class S3Bucket:
                     raise
         self._ensure_lifecycle()
 
+    @_operation("lifecycle")
+    def expiry_days(self) -> dict[str, int]:
+        """After how many days objects below a prefix expire, by the bucket's rules; empty where a store has none."""
+        present = self._client.get_bucket_lifecycle(self.name)
+        return {
+            (rule.rule_filter.prefix or "") if rule.rule_filter else "": rule.expiration.days
+            for rule in (present.rules if present is not None else ())
+            if rule.expiration is not None and rule.expiration.days is not None
+        }
+
     def _ensure_lifecycle(self) -> None:
         """Add our rules to those that exist. A store without lifecycles is fine: the rules are a backstop."""
         try:

@@ -133,6 +133,18 @@ def test_every_mounted_volume_and_writable_folder_is_declared(overlay: str, mani
     assert all(volume["emptyDir"].get("sizeLimit") for volume in pod.get("volumes", []) if "emptyDir" in volume)
 
 
+@pytest.mark.parametrize(("overlay", "manifest"), WORKLOADS)
+def test_keys_and_certificates_never_share_a_folder_with_scratch_files(overlay: str, manifest: Manifest):
+    """Whoever may write scratch files could lay down a certificate there."""
+    for container in containers(manifest):
+        scratch = {mount["mountPath"] for mount in container.get("volumeMounts", [])} & {"/tmp", "/scratch"}
+        named = [*container.get("args", []), *container.get("command", [])]
+        named += [str(item.get("value", "")) for item in container.get("env", []) if "TLS" in item["name"]]
+        for path in [*named, *(mount["mountPath"] for mount in container.get("volumeMounts", []))]:
+            if re.search(r"certs?\b|tls", path):
+                assert not any(path.startswith(f"{folder}/") for folder in scratch), path
+
+
 @pytest.mark.parametrize(("overlay", "manifest"), SERVERS)
 def test_servers_have_all_three_probes_on_ports_that_exist(overlay: str, manifest: Manifest):
     (container,) = containers(manifest)

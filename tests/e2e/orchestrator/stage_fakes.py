@@ -162,7 +162,10 @@ class FakeLips(_Stage, lipsync_pb2_grpc.LipSyncServiceServicer):
                 done = common_pb2.Segment(
                     index=segment.index, first_frame=segment.first_frame, frame_count=segment.frame_count, object=ref
                 )
-                yield lipsync_pb2.SyncResponse(segment_done=done)
+                quality = common_pb2.QualityStatistics(
+                    frame_count=segment.frame_count, openings=[segment.frame_count], outside_value_count=1
+                )
+                yield lipsync_pb2.SyncResponse(segment_done=done, quality=quality)
             yield lipsync_pb2.SyncResponse(summary=self.report(sent, reused, opening.frame_count))
 
 

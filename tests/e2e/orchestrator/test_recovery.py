@@ -40,6 +40,7 @@ async def test_a_killed_orchestrator_ends_its_jobs_after_the_restart(
             ended = await client.wait(job.job_id)
             assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, (process.log_path.read_text()[-3000:], ended.error)
             assert ended.result.frame_count == 250
+            assert ended.report.quality.frame_count == 250, "segments from before the crash count too"
             assert (await client.create(specs[index], f"request-{index}")).job_id == job.job_id
             await no_temporary_objects(store_config, job.job_id)
         await client.close()

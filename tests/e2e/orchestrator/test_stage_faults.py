@@ -28,6 +28,7 @@ async def test_a_stream_that_breaks_twice_goes_on_and_no_segment_is_made_twice(
     ended = await client.wait(job.job_id)
     assert ended.state == SUCCEEDED, ended.error
     assert ended.result.frame_count == 150
+    assert ended.report.quality.frame_count == 150, "each segment counts once, also those before a break"
     name = {"portrait": "liveportrait", "lips": "wav2lip", "encoder": "encoder"}[stage]
     assert retries(ended)[name] == 2
     for orders in (stages.portrait, stages.lips, stages.encoder):

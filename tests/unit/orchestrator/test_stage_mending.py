@@ -136,12 +136,15 @@ def test_a_report_is_prepared_only_when_every_segment_existed() -> None:
         stage.report.segment_count, stage.report.reused_segment_count = segments, reused
         stage.report.engine.name = "embedded"
         stage.report.warnings.append("turned")
-        return make_report([stage], queue_s=0, processing_s=1, video_s=10, warnings=["turned", "mono"])
+        quality = common_pb2.QualityReport(score=90, warnings=["loose", "mono"])
+        warnings = ["turned", "mono"]
+        return make_report([stage], queue_s=0, processing_s=1, video_s=10, warnings=warnings, quality=quality)
 
     assert report(5, 5).prepared
     assert not report(5, 4).prepared
     assert not report(0, 0).prepared
-    assert list(report(5, 5).warnings) == ["turned", "mono"]
+    assert list(report(5, 5).warnings) == ["turned", "mono", "loose"]
+    assert report(5, 5).quality.score == 90
     assert report(5, 5).target_duration.ToMilliseconds() == 7000
     assert engine_label(report(5, 5)) == "embedded"
 

@@ -23,6 +23,7 @@ from visema_kit.keys import job_key, job_prefix, key_prefix
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore
+from visema_kit.quality import quality_report
 from visema_kit.status import error_to_proto, from_status
 
 from visema_orchestrator import spec as wishes
@@ -326,6 +327,7 @@ def _report(run: _Run, prepared: Prepared, pipeline: Pipeline, video_s: float) -
         processing_s=time.monotonic() - run.job_start_s,
         video_s=video_s,
         warnings=prepared.warnings,
+        quality=quality_report(pipeline.quality, wishes.to_fraction(run.look.frame_rate)) if video_s else None,
     )
 
 

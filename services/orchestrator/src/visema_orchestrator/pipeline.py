@@ -19,6 +19,7 @@ from visema.encoding.v1 import encoding_pb2
 from visema.lipsync.v1 import lipsync_pb2
 from visema.portrait.v1 import portrait_pb2
 from visema_kit.errors import InternalError, StageUnavailable, VisemaError
+from visema_kit.quality import add_quality
 
 from visema_orchestrator.retry import RetryPolicy, StageAttempts
 from visema_orchestrator.segment_log import SegmentLog
@@ -98,6 +99,7 @@ class Pipeline:
         self.synced = SegmentLog(WAV2LIP, frame_count)
         self.times = {name: StageTimes(name, job_start_s) for name in (LIVEPORTRAIT, WAV2LIP, ENCODER)}
         self.result: encoding_pb2.EncodeResult | None = None
+        self.quality = common_pb2.QualityStatistics()  # of the synced segments, each counted once
         self.loop_frame_count = 0  # frames after which stage 1 repeats itself
         self._engines_known = asyncio.Event()
 
@@ -185,6 +187,7 @@ class Pipeline:
                             credit.grant(max(reply.accepted.max_in_flight, 1))
                         case "segment_done":
                             await log.append(reply.segment_done)
+                            add_quality(self.quality, reply.quality)
                             credit.grant(1)
                             self._delivered(times, log.frames_done)
                         case "summary":

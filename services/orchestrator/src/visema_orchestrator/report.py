@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from google.protobuf.duration_pb2 import Duration
+from visema.common.v1 import common_pb2
 from visema.encoding.v1 import encoding_pb2
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.metrics import job_target_s
@@ -22,8 +23,9 @@ def make_report(
     processing_s: float,
     video_s: float,
     warnings: Iterable[str],
+    quality: common_pb2.QualityReport | None,
 ) -> jobs_pb2.JobReport:
-    """The report of a job whose stages did `stages`, in order."""
+    """The report of a job whose stages did `stages`, in order. Args: quality: None when nothing was measured."""
     report = jobs_pb2.JobReport(
         stages=stages,
         processing_duration=to_duration(processing_s),
@@ -40,6 +42,9 @@ def make_report(
         if timeline.stage == LIVEPORTRAIT:
             segments, reused = timeline.report.segment_count, timeline.report.reused_segment_count
             report.prepared = 0 < segments <= reused
+    if quality is not None:
+        report.quality.CopyFrom(quality)
+        notes.extend(quality.warnings)
     report.warnings.extend(dict.fromkeys(notes))
     return report
 

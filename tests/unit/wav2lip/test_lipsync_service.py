@@ -190,6 +190,26 @@ async def test_a_stream_that_resumes_gives_the_same_frames(client: Client) -> No
     assert np.array_equal(whole[PER_SEGMENT:], rest)
 
 
+async def test_every_segment_says_how_good_it_is_also_one_that_exists_or_resumes(client: Client) -> None:
+    def measured(replies: list[lipsync_pb2.SyncResponse]) -> list[common_pb2.QualityStatistics]:
+        return [reply.quality for reply in replies if reply.HasField("segment_done")]
+
+    segments = await client.segments()
+    opened = await client.opening()
+    first = await client.sync(opened, segments)
+    assert [sums.frame_count for sums in measured(first)] == [PER_SEGMENT] * 3
+    report = first[-1].summary.quality
+    assert report.frame_count == FRAMES
+    assert report.mouth_range_percent > 3
+    assert report.preservation_db > 90
+    again = await client.sync(opened, segments)
+    assert measured(again) == measured(first)
+    assert again[-1].summary.quality == report
+    client.work_id = f"job-{uuid.uuid4().hex}"
+    resumed = await client.sync(await client.opening(reference=segments[0]), segments[1:])
+    assert measured(resumed) == measured(first)[1:]
+
+
 async def test_frames_beyond_the_video_are_refused(client: Client) -> None:
     segments = await client.segments()
     opened = await client.opening()
@@ -289,6 +309,7 @@ async def test_a_foreign_video_without_a_face_says_so_and_passes_unchanged(clien
     replies = await client.sync(await client.opening(), segments[:1])
     assert np.array_equal(await client.frames(replies), blank)
     assert any("no face" in warning for warning in replies[-1].summary.warnings)
+    assert not replies[-1].summary.HasField("quality")
 
 
 def without_checkpoints(settings: Wav2LipSettings) -> LipSyncEngine:

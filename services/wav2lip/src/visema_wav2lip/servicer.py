@@ -15,12 +15,13 @@ from visema_kit.clock import StageClock
 from visema_kit.credit import SegmentInbox, first_request, negotiated_in_flight
 from visema_kit.errors import InvalidInput, Unavailable
 from visema_kit.metrics import Metrics
+from visema_kit.quality import add_quality, quality_report
 from visema_kit.streams import StreamSlots
 
 from visema_wav2lip.engines.protocol import EngineDescription, LipSyncSettings
 from visema_wav2lip.engines.registry import ChosenEngine, EngineChoice, EngineRegistry
 from visema_wav2lip.job import SyncJob
-from visema_wav2lip.pipeline import LipSyncPipeline
+from visema_wav2lip.pipeline import LipSyncPipeline, SegmentSynced
 from visema_wav2lip.settings import Wav2LipSettings
 
 STAGE = "wav2lip"
@@ -77,11 +78,12 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
             max_in_flight = negotiated_in_flight(opened.max_in_flight, self._settings.wav2lip_max_in_flight)
             engine = engine_info(chosen.description)
             with StageClock(STAGE, engine, self._metrics) as clock:
+                chosen.engine.check_room()
                 audio = await self._pipeline.load_audio(job, clock)
                 yield lipsync_pb2.SyncResponse(
                     accepted=lipsync_pb2.SyncAccepted(engine=engine, max_in_flight=max_in_flight)
                 )
-                frames_done = 0
+                frames_done, quality = 0, common_pb2.QualityStatistics()
                 async with (
                     SegmentInbox(request_iterator, max_in_flight) as inbox,
                     aclosing(self._pipeline.sync(job, chosen, audio, inbox, clock)) as results,
@@ -91,15 +93,27 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
                         result = "hit" if synced.reused else "miss"
                         self._metrics.cache_requests.labels("sync_segment", result).inc()
                         frames_done += synced.segment.frame_count
-                        yield lipsync_pb2.SyncResponse(segment_done=synced.segment)
+                        add_quality(quality, synced.quality)
+                        yield segment_done(synced)
                         progress = common_pb2.StageProgress(frames_done=frames_done, frames_total=job.frame_count)
                         yield lipsync_pb2.SyncResponse(progress=progress)
-                yield lipsync_pb2.SyncResponse(summary=clock.report())
+                summary = clock.report()
+                if (report := quality_report(quality, job.frame_rate)) is not None:
+                    summary.quality.CopyFrom(report)
+                yield lipsync_pb2.SyncResponse(summary=summary)
 
     def _chosen(self, choice: EngineChoice) -> ChosenEngine:
         if self._engines is None:
             raise Unavailable("The engine is being loaded.")
         return self._engines.choose(choice)
+
+
+def segment_done(synced: SegmentSynced) -> lipsync_pb2.SyncResponse:
+    """The reply for a segment that is stored."""
+    reply = lipsync_pb2.SyncResponse(segment_done=synced.segment)
+    if synced.quality.frame_count:
+        reply.quality.CopyFrom(synced.quality)
+    return reply
 
 
 def engine_info(description: EngineDescription) -> common_pb2.EngineInfo:

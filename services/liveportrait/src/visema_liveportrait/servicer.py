@@ -12,10 +12,12 @@ from visema_kit.clock import StageClock
 from visema_kit.keys import check_tenant_name
 from visema_kit.metrics import Metrics
 from visema_kit.streams import StreamSlots
+from visema_media.framing import face_flaws
 
 from visema_liveportrait.convert import (
     from_engine,
     from_face,
+    from_flaw,
     from_segment,
     to_engine_choice,
     to_face_choice,
@@ -73,6 +75,7 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
             faces=[from_face(face) for face in analysed.faces],
             selected_index=index,
             warnings=warnings_for(analysed, index),
+            flaws=map(from_flaw, face_flaws(analysed.bgr, analysed.faces[index])),
         )
 
     async def Animate(  # noqa: N802

@@ -87,6 +87,7 @@ def test_an_avatar_shows_its_face_and_is_used_from_the_gallery_on_a_phone(open_p
     page.set_input_files("#image", PORTRAIT)
     page.fill("#avatar-name", "Ann & <b>Co</b>")
     page.click("#keep")
+    wait_until(page, "document.querySelector('#image-note').textContent.includes('is an avatar now')")
     page.wait_for_selector("#face-box:not([hidden])")
     face, picture = page.locator("#face-box").bounding_box(), page.locator("#preview-img").bounding_box()
     assert 0.05 < face["width"] / picture["width"] < 0.6

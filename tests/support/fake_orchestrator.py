@@ -20,6 +20,7 @@ from visema.orchestrator.v1 import (
     media_pb2,
     media_pb2_grpc,
 )
+from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
 from visema_kit.errors import (
     AvatarNotFound,
     InvalidInput,
@@ -82,7 +83,10 @@ class Script:
 
 
 class FakeOrchestrator(
-    jobs_pb2_grpc.JobServiceServicer, avatars_pb2_grpc.AvatarServiceServicer, media_pb2_grpc.MediaServiceServicer
+    jobs_pb2_grpc.JobServiceServicer,
+    avatars_pb2_grpc.AvatarServiceServicer,
+    media_pb2_grpc.MediaServiceServicer,
+    portrait_pb2_grpc.PortraitAnimationServiceServicer,
 ):
     """Jobs make a "video" of a few hundred kilobytes at once."""
 
@@ -190,6 +194,17 @@ class FakeOrchestrator(
         self.script.end("DeleteJob")
         return jobs_pb2.DeleteJobResponse()
 
+    async def Inspect(self, request, context):  # noqa: N802
+        """Two faces, of which the right one is meant and turned."""
+        self.script.begin("Inspect", request, context)
+        shown = portrait_pb2.InspectResponse(width_px=800, height_px=600, selected_index=1)
+        for left_px in (50, 450):
+            box = portrait_pb2.FaceBox(left_px=left_px, top_px=100, width_px=200, height_px=250)
+            shown.faces.add(box=box)
+        shown.flaws.append(portrait_pb2.FACE_FLAW_TURNED)
+        shown.warnings.append("The face is turned.")
+        return shown
+
     async def CreateAvatar(self, request, context):  # noqa: N802
         self.script.begin("CreateAvatar", request, context)
         avatar = avatars_pb2.Avatar(
@@ -280,6 +295,7 @@ async def serve_fake(script: Script) -> AsyncIterator[tuple[str, FakeOrchestrato
     jobs_pb2_grpc.add_JobServiceServicer_to_server(fake, server)
     avatars_pb2_grpc.add_AvatarServiceServicer_to_server(fake, server)
     media_pb2_grpc.add_MediaServiceServicer_to_server(fake, server)
+    portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

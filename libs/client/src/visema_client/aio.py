@@ -13,11 +13,12 @@ from typing import Final, Self
 
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2, media_pb2
+from visema.portrait.v1 import portrait_pb2
 from visema.speech.v1 import speech_pb2
 from visema_kit.channel import TlsFiles
 from visema_kit.errors import VisemaError
 
-from visema_client import avatars, jobs, media, voices
+from visema_client import avatars, jobs, media, portraits, voices
 from visema_client.connection import Connection, Timeouts
 from visema_client.errors import WaitTooLong
 from visema_client.media import MediaSource
@@ -225,6 +226,16 @@ class AsyncVisema:
     async def delete_job(self, job_id: str) -> None:
         """Delete an ended job with its result. Raises: JobNotFound, JobNotEnded, VisemaError."""
         await jobs.delete(self._connection, job_id)
+
+    async def inspect_portrait(
+        self, portrait: MediaSource, *, face: portrait_pb2.FaceSelection | None = None
+    ) -> portrait_pb2.InspectResponse:
+        """Find the faces of a picture. Args: face: which is meant; without it several are refused.
+
+        Raises: OSError. NoFaceFound, SeveralFaces, VisemaError.
+        """
+        reference = await self.upload_portrait(portrait)
+        return await portraits.inspect(self._connection, reference, face or portrait_pb2.FaceSelection())
 
     async def create_avatar(
         self,

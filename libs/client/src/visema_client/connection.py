@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import grpc
 from visema.orchestrator.v1 import avatars_pb2_grpc, jobs_pb2_grpc, media_pb2_grpc
+from visema.portrait.v1 import portrait_pb2_grpc
 from visema.speech.v1 import speech_pb2_grpc
 from visema_kit.channel import TlsFiles, open_channel
 from visema_kit.errors import Unavailable, VisemaError
@@ -61,6 +62,7 @@ class Connection:
         self.jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self.avatars = avatars_pb2_grpc.AvatarServiceStub(self._channel)
         self.media = media_pb2_grpc.MediaServiceStub(self._channel)
+        self.portraits = portrait_pb2_grpc.PortraitAnimationServiceStub(self._channel)
         self.speech = speech_pb2_grpc.SpeechServiceStub(self._channel)
 
     @asynccontextmanager

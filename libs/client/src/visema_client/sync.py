@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema.portrait.v1 import portrait_pb2
 from visema.speech.v1 import speech_pb2
 from visema_kit.channel import TlsFiles
 
@@ -233,6 +234,12 @@ class Visema:
     def delete_job(self, job_id: str) -> None:
         """Delete an ended job with its result; see `AsyncVisema.delete_job`."""
         self._thread.run(self._client.delete_job(job_id))
+
+    def inspect_portrait(
+        self, portrait: MediaSource, *, face: portrait_pb2.FaceSelection | None = None
+    ) -> portrait_pb2.InspectResponse:
+        """Find the faces of a picture; see `AsyncVisema.inspect_portrait`."""
+        return self._thread.run(self._client.inspect_portrait(portrait, face=face))
 
     def create_avatar(
         self,

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import grpc
 from visema.orchestrator.v1 import avatars_pb2_grpc, jobs_pb2_grpc, media_pb2_grpc
+from visema.portrait.v1 import portrait_pb2_grpc
 from visema.speech.v1 import speech_pb2_grpc
 from visema_kit.auth import TokenTable
 from visema_kit.channel import TlsFiles, open_channel
@@ -26,6 +27,7 @@ from visema_orchestrator.intake import Intake
 from visema_orchestrator.job_runner import JobRunner
 from visema_orchestrator.job_service import JobServicer
 from visema_orchestrator.media_service import MediaServicer
+from visema_orchestrator.portrait_service import PortraitServicer
 from visema_orchestrator.settings import OrchestratorSettings
 from visema_orchestrator.stages import StageChannels, Stages
 from visema_orchestrator.store.database import Database
@@ -127,6 +129,7 @@ class Orchestrator:
             limits=settings.media_limits,
             upload_lifetime_s=settings.upload_lifetime_s,
         )
+        self._portraits = PortraitServicer(self._checks, stages, settings.check_timeout_s)
         self._voices = VoiceServicer(stages, settings.check_timeout_s)
         self._loops: list[asyncio.Task[None]] = []
 
@@ -184,6 +187,7 @@ class Orchestrator:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
         avatars_pb2_grpc.add_AvatarServiceServicer_to_server(self._avatars, server)
         media_pb2_grpc.add_MediaServiceServicer_to_server(self._media, server)
+        portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(self._portraits, server)
         speech_pb2_grpc.add_SpeechServiceServicer_to_server(self._voices, server)
 
 

@@ -88,6 +88,10 @@ class Stages:
         """Find the faces of a portrait. Raises: VisemaError."""
         return await _answer(LIVEPORTRAIT, self._portrait.Inspect(request, timeout=timeout_s))
 
+    async def describe_animation(self, timeout_s: float) -> portrait_pb2.DescribeResponse:
+        """The engine of the animation service. Raises: VisemaError."""
+        return await _answer(LIVEPORTRAIT, self._portrait.Describe(portrait_pb2.DescribeRequest(), timeout=timeout_s))
+
     async def describe_speech(self, timeout_s: float) -> speech_pb2.DescribeResponse:
         """The engine of the speech service. Raises: VisemaError; StageUnavailable: none is configured."""
         return await _answer(SPEECH, self._speaking().Describe(speech_pb2.DescribeRequest(), timeout=timeout_s))

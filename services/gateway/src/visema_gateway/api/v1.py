@@ -33,7 +33,16 @@ from visema_gateway.api.simple import session_log
 from visema_gateway.core.gateway import Order
 from visema_gateway.core.options import OPTION_NAMES, VideoOptions
 from visema_gateway.core.peers import VoiceView
-from visema_gateway.core.views import AvatarView, JobView, avatar_view, decode_upload, encode_upload, job_view
+from visema_gateway.core.views import (
+    AvatarView,
+    JobView,
+    PortraitView,
+    avatar_view,
+    decode_upload,
+    encode_upload,
+    job_view,
+    portrait_view,
+)
 
 router = APIRouter(prefix="/v1", tags=["v1"], route_class=BoundedRoute)
 
@@ -108,6 +117,21 @@ async def upload(request: Request, gateway: TheGateway, caller: TheCaller, forms
         size_bytes=reference.size_bytes,
         sha256=reference.sha256,
     )
+
+
+@router.post(
+    "/portraits/inspect",
+    response_model=PortraitView,
+    responses=documented(400, 408, 413, 415, 422),
+    openapi_extra=multipart({"image": FILE}, ["image"]),
+    summary="Look for the face in a picture",
+)
+async def inspect_portrait(request: Request, gateway: TheGateway, caller: TheCaller, forms: TheForms) -> PortraitView:
+    """Before anything is made of it. A picture without a face is an error here, as it is for a job."""
+    async with forms.receive(request, {"image": gateway.settings.image_max_bytes}) as form:
+        if "image" not in form.files or form.fields:
+            raise InvalidInput("send exactly one file, as image", field="image")
+        return portrait_view(await gateway.inspect(caller, form.files["image"]))
 
 
 @router.post(

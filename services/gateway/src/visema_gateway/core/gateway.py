@@ -9,6 +9,7 @@ from typing import Final
 
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema.portrait.v1 import portrait_pb2
 from visema_client.media import MediaSource
 from visema_kit.auth import TokenTable
 from visema_kit.errors import InvalidInput, JobNotFound, PreconditionFailed
@@ -152,6 +153,11 @@ class Gateway:
         """Send a received file on; `kind` is `portrait` or `audio`. Raises: VisemaError."""
         calls = (await self.clients.of(caller)).calls
         return await (calls.upload_portrait(path) if kind == "portrait" else calls.upload_audio(path))
+
+    async def inspect(self, caller: Caller, portrait: MediaSource) -> portrait_pb2.InspectResponse:
+        """The faces of a picture, the largest chosen. Raises: NoFaceFound and others, VisemaError."""
+        calls = (await self.clients.of(caller)).calls
+        return await calls.inspect_portrait(portrait, face=portrait_pb2.FaceSelection(largest=True))
 
     async def make_avatar(
         self,

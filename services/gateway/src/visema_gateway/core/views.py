@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 from pydantic import BaseModel, Field
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema.portrait.v1 import portrait_pb2
 from visema_client.progress import avatar_state_name, state_name
 from visema_kit.errors import InvalidInput
 from visema_kit.metrics import job_target_s
@@ -87,6 +88,19 @@ class FaceView(BaseModel):
     height_px: float
 
 
+class PortraitView(BaseModel):
+    """What a picture shows."""
+
+    width_px: int = Field(description="After the rotation that the file asks for.")
+    height_px: int
+    faces: list[FaceView] = Field(description="From left to right, at least one.")
+    selected: int = Field(description="Position in `faces` of the largest.")
+    flaws: list[Literal["turned", "cut", "eyes_closed", "small"]] = Field(
+        description="What makes the selected face harder to animate."
+    )
+    warnings: list[str] = Field(description="The same, and what there is to say about the file, for people.")
+
+
 class AvatarView(BaseModel):
     """A portrait whose animation is prepared ahead."""
 
@@ -142,7 +156,6 @@ def job_view(job: jobs_pb2.Job, base_url: str = "") -> JobView:
 
 def avatar_view(avatar: avatars_pb2.Avatar, base_url: str = "") -> AvatarView:
     """An avatar for clients; URLs begin with `base_url`."""
-    box = avatar.face.box
     progress = avatar.progress
     ready = avatar.state == avatars_pb2.AVATAR_STATE_READY
     done = progress.frames_done * 100 // progress.frames_total if progress.frames_total else 0
@@ -154,13 +167,26 @@ def avatar_view(avatar: avatars_pb2.Avatar, base_url: str = "") -> AvatarView:
             "state": avatar_state_name(avatar.state),
             "percent": 100 if ready else min(done, 100),
             "image_url": f"{base_url}/v1/avatars/{avatar.avatar_id}/image",
-            "face": FaceView(left_px=box.left_px, top_px=box.top_px, width_px=box.width_px, height_px=box.height_px)
-            if avatar.face.HasField("box")
-            else None,
+            "face": _face_view(avatar.face) if avatar.face.HasField("box") else None,
             "created_at": iso(avatar.create_time, avatar.HasField("create_time")),
             "updated_at": iso(avatar.update_time, avatar.HasField("update_time")),
             "warnings": list(avatar.warnings),
             "error": error_view(avatar.error) if avatar.HasField("error") else None,
+        }
+    )
+
+
+def portrait_view(shown: portrait_pb2.InspectResponse) -> PortraitView:
+    """What a picture shows, for clients."""
+    names = (portrait_pb2.FaceFlaw.Name(flaw).removeprefix("FACE_FLAW_").lower() for flaw in shown.flaws)
+    return PortraitView.model_validate(
+        {
+            "width_px": shown.width_px,
+            "height_px": shown.height_px,
+            "faces": [_face_view(face) for face in shown.faces],
+            "selected": shown.selected_index,
+            "flaws": list(names),
+            "warnings": list(shown.warnings),
         }
     )
 
@@ -199,6 +225,11 @@ def decode_upload(upload_id: str, field: str) -> common_pb2.ObjectRef:
     if not (reference.key and reference.bucket and reference.sha256):
         raise InvalidInput("this is no id of an upload", field=field)
     return reference
+
+
+def _face_view(face: portrait_pb2.Face) -> FaceView:
+    box = face.box
+    return FaceView(left_px=box.left_px, top_px=box.top_px, width_px=box.width_px, height_px=box.height_px)
 
 
 def _stage_view(

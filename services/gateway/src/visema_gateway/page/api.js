@@ -29,6 +29,7 @@ export const healthy = async () => { try { return (await fetch("/health")).ok; }
 export const voices = async () => (await json("/v1/voices")).voices;
 export const avatars = (pageToken = "") => json(`/v1/avatars?page_size=60&page_token=${encodeURIComponent(pageToken)}`);
 export const avatar = (id) => json(`/v1/avatars/${id}`);
+export const inspect = (form, signal) => json("/v1/portraits/inspect", { method: "POST", body: form, signal });
 export const keepAvatar = (form) => json("/v1/avatars", { method: "POST", body: form });
 export const removeAvatar = (id) => call(`/v1/avatars/${id}`, { method: "DELETE" });
 export const jobs = (pageToken = "") => json(`/v1/jobs?page_size=24&page_token=${encodeURIComponent(pageToken)}`);

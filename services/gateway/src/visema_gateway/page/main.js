@@ -60,6 +60,7 @@ function takeLanguage(language) {
   localStorage.setItem("visema-language", language);
   speak(language);
   settings.draw();
+  portrait.retell();
   speech.draw();
   result.redraw();
   visit();

@@ -6,6 +6,8 @@ import { explain, say } from "./words.js";
 
 const AVATAR_FIELDS = new Set(["expression", "expression_strength", "head_motion", "breathing", "gaze_wander", "blinks_per_minute", "size_px", "framing", "face", "engine"]);
 let chosen = { file: null, avatar: null };
+let looking = new AbortController();
+let spoken = { words: () => "", bad: false };
 let limits = { image_max_bytes: 5 * 1048576 };
 
 export const current = () => chosen;
@@ -25,6 +27,39 @@ export function takeFile(file) {
   find("avatar-name").value = "";
   show(find("keep-row"));
   note(find("image-note"), say("chosenFile", { name: file.name, size: megabytes(file.size) }));
+  look(file);
+}
+
+// Ask the server where the face is. A file that was chosen meanwhile makes the answer worthless.
+async function look(file) {
+  looking.abort();
+  looking = new AbortController();
+  const { signal } = looking;
+  const form = new FormData();
+  form.append("image", file);
+  tell(() => say("keeping"));
+  try {
+    const seen = await api.inspect(form, signal);
+    if (signal.aborted) return;
+    frame(find("preview-img"), seen.faces[seen.selected], seen);
+    tell(() => describe(seen), seen.faces.length > 1 || seen.flaws.length > 0);
+  } catch (error) {
+    if (signal.aborted) return;
+    tell(() => explain(error), true);
+  }
+}
+
+// Words about the face, in the language of the page also when that changes.
+function tell(words, bad = false) {
+  spoken = { words, bad };
+  retell();
+}
+
+export const retell = () => note(find("face-note"), spoken.words(), spoken.bad);
+
+function describe(seen) {
+  const found = seen.faces.length > 1 ? say("facesFound", { count: seen.faces.length }) : say("faceFound");
+  return [found, ...seen.flaws.map((flaw) => say(`flaw_${flaw}`))].join(" ");
 }
 
 export async function takeAvatar(avatar) {
@@ -45,7 +80,9 @@ function refuse(text) {
 
 function preview(url, name, face) {
   const image = find("preview-img");
-  image.onload = () => frame(image, face);
+  looking.abort();
+  tell(() => "");
+  image.onload = () => { if (face) frame(image, face); };
   image.onerror = () => refuse(say("err_MEDIA_UNREADABLE"));
   image.src = url;
   image.alt = name || say("portrait");
@@ -54,19 +91,21 @@ function preview(url, name, face) {
 }
 
 function showPreview(there) {
+  if (!there) { looking.abort(); tell(() => ""); }
+
   for (const id of ["preview", "image-again"]) show(find(id), there);
   show(find("image-hint"), !there);
 }
 
-function frame(image, face) {
+// Draw the frame around a face of a picture, whose size the server says or the browser knows.
+function frame(image, face, { width_px: width, height_px: height } = { width_px: image.naturalWidth, height_px: image.naturalHeight }) {
   const box = find("face-box");
-  show(box, Boolean(face));
-  if (!face) return;
   const part = (value, whole) => `${(100 * value) / whole}%`;
-  box.style.left = part(face.left_px, image.naturalWidth);
-  box.style.top = part(face.top_px, image.naturalHeight);
-  box.style.width = part(face.width_px, image.naturalWidth);
-  box.style.height = part(face.height_px, image.naturalHeight);
+  box.style.left = part(face.left_px, width);
+  box.style.top = part(face.top_px, height);
+  box.style.width = part(face.width_px, width);
+  box.style.height = part(face.height_px, height);
+  show(box);
 }
 
 async function keep() {

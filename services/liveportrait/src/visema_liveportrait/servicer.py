@@ -89,6 +89,8 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         engine = from_engine(chosen)
         with self._slots.taken(), StageClock(STAGE, engine, self._metrics) as clock:
             opened = await self._pipeline.open(wanted, request.portrait, chosen.engine, clock)
+            if opened.renders:
+                chosen.engine.check_room()
             for text in opened.manifest.warnings:
                 clock.warn(text)
             yield portrait_pb2.AnimateResponse(

@@ -53,13 +53,16 @@ FILE_FIELDS = {
     "/v1/uploads": "portrait",
     "/v1/avatars": "image",
 }
-BODIES = [(path, FORM) for path in FILE_FIELDS] + [(path, JSON) for path in ("/avatar/animate", "/v1/jobs")]
+JSON_PATHS = ("/avatar/animate", "/v1/jobs")
+MISLABELLED = ("/v1/jobs", FORM)  # takes JSON, whatever the request says
+BODIES = [*((path, FORM) for path in FILE_FIELDS), *((path, JSON) for path in JSON_PATHS), MISLABELLED]
 
 
 def start_of_body(path: str, content_type: str) -> bytes:
     if content_type == JSON:
         return b'{"text": "'
-    disposition = f'form-data; name="{FILE_FIELDS[path]}"; filename="../../x"'
+    name = FILE_FIELDS.get(path, "audio")
+    disposition = f'form-data; name="{name}"; filename="../../x"'
     return f"--b\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
 
 

@@ -27,15 +27,18 @@ async def bounded_body(request: Request) -> bytes:
 
 
 class BoundedRoute(APIRoute):
-    """A route whose JSON body FastAPI would otherwise gather, however long it is and takes."""
+    """A route whose body FastAPI would otherwise gather, however long it is and takes, whatever type it claims to be.
+
+    Routes that read forms themselves have no body of FastAPI's, and limits of their own.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's own, behind a body that was read within the limits; forms have limits of their own."""
+        """FastAPI's own, behind a body that was read within the limits."""
         handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
 
         async def bounded(request: Request) -> Response:
-            if request.method != "POST" or request.headers.get("content-type", "").startswith("multipart/"):
-                return await handler(request)
             messages: list[Message] = [{"type": "http.request", "body": await bounded_body(request)}]
 
             async def receive() -> Message:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from visema_client import VideoSettings
 
 Quality = Literal["draft", "standard", "high"]
@@ -14,6 +14,18 @@ _QUALITIES: dict[Quality, tuple[int, str]] = {  # crf and x264's preset
     "standard": (20, "veryfast"),
     "high": (16, "medium"),
 }
+
+FRAME_RATES: Final = (24, 25, 30, 50)
+
+
+def _known_frame_rate(rate: int) -> int:
+    if rate not in FRAME_RATES:
+        raise ValueError(f"must be one of {', '.join(map(str, FRAME_RATES))}")
+    return rate
+
+
+# Not a Literal of numbers: that would refuse the text in which forms bring them.
+FrameRate = Annotated[int, AfterValidator(_known_frame_rate), Field(json_schema_extra={"enum": [*FRAME_RATES]})]
 
 
 class VideoOptions(BaseModel):
@@ -25,7 +37,7 @@ class VideoOptions(BaseModel):
     size_px: Annotated[int, Field(ge=256, le=1024, multiple_of=2)] | None = Field(
         default=None, description="Side of the square video in pixels. Default 512."
     )
-    frame_rate: Literal[24, 25, 30, 50] | None = Field(default=None, description="Frames per second. Default 25.")
+    frame_rate: FrameRate | None = Field(default=None, description="Frames per second. Default 25.")
     engine: Literal["auto", "neural", "embedded"] | None = Field(default=None, description="Kind of engine.")
     framing: Literal["face", "bust", "full-picture"] | None = Field(
         default=None, description="Part of the picture that is shown. Default `bust`."

@@ -136,6 +136,15 @@ OVERVIEW: Final = Dashboard(
                     kind="heatmap",
                     unit="s",
                 ),
+                Panel(
+                    "Quality score",
+                    [
+                        Query(quantile(0.5, "visema_job_quality_score", "engine"), "p50 {{engine}}"),
+                        Query(quantile(0.05, "visema_job_quality_score", "engine"), "p5 {{engine}}"),
+                    ],
+                    "Of 100, of each job's quality report; docs/quality.md explains it.",
+                    maximum=100,
+                ),
             ],
         ),
         Row(

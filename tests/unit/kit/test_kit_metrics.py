@@ -51,6 +51,15 @@ def test_a_job_within_its_target_counts_as_such() -> None:
     assert value("visema_job_duration_seconds_count", {"outcome": "failed", "prepared": "false"}) == 1
 
 
+def test_a_job_with_a_quality_report_counts_its_score() -> None:
+    metrics = Metrics()
+    for score in (97, 42, None):
+        metrics.observe_job(duration_s=1.0, video_s=5.0, prepared=True, engine="embedded", quality_score=score)
+    value = metrics.registry.get_sample_value
+    assert value("visema_job_quality_score_count", {"engine": "embedded"}) == 2
+    assert value("visema_job_quality_score_bucket", {"engine": "embedded", "le": "50.0"}) == 1
+
+
 def test_targets_are_series_and_two_registries_do_not_meet() -> None:
     first, second = Metrics(), Metrics(CollectorRegistry())
     first.queue_jobs.set(3)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from visema.common.v1 import common_pb2
 from visema_kit.quality import (
+    CLOSED_IN_SILENCE,
+    CORRELATION,
+    FLICKER_LEVELS,
+    LAG_MS,
+    MOUTH_RANGE,
     OPENING_STEP,
     OPENING_STEPS,
+    PRESERVATION_DB,
     WARN_LOOSE,
     WARN_NO_SPEECH,
     add_quality,
@@ -144,6 +152,15 @@ def test_the_rest_of_the_picture_costs_what_the_formula_says(changes: dict[str, 
     assert made.score == round(100 * (75 + weight - points) / (75 + weight))
     assert bool(made.warnings) is bool(word)
     assert all(word in warning for warning in made.warnings)
+
+
+def test_the_score_is_made_as_the_documentation_says() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "quality.md").read_text()
+    rows = re.findall(r"^\| (\w[\w ,%]*) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    written = [(int(weight), float(worst), float(best)) for _, weight, worst, best in rows]
+    marks = (CORRELATION, LAG_MS, MOUTH_RANGE, CLOSED_IN_SILENCE, PRESERVATION_DB, FLICKER_LEVELS)
+    assert written == [(mark.weight, mark.worst, mark.best) for mark in marks]
+    assert sum(mark.weight for mark in marks) == 100
 
 
 def test_an_untouched_picture_has_the_largest_ratio() -> None:

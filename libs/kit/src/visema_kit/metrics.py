@@ -36,6 +36,7 @@ RPC_BUCKETS_S: Final = (
 )
 STORE_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # frames
+SCORE_BUCKETS: Final = (*range(10, 100, 10), 95, 100)  # of 100
 RATIO_BUCKETS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -79,6 +80,9 @@ class Metrics:
             "Duration of a job divided by its target, max(3.5 s, 0.7 × video seconds).",
             ("prepared", "engine"),
             RATIO_BUCKETS,
+        )
+        self.job_quality_score = self._histogram(
+            "visema_job_quality_score", "Score of a job's quality report, 0 to 100.", ("engine",), SCORE_BUCKETS
         )
         self.job_critical_path = Counter(
             "visema_job_critical_path_seconds_total",
@@ -152,12 +156,14 @@ class Metrics:
         outcome: str = "succeeded",
         reason: str = "",
         critical_path_s: Mapping[str, float] = MappingProxyType({}),
+        quality_score: int | None = None,
     ) -> None:
         """Count an ended job; the ratios only when it has a video.
 
         Args:
             reason: Of a failed job, see docs/errors.md.
             critical_path_s: Part of the job to seconds.
+            quality_score: Of the quality report, where there is one.
         """
         was_prepared = str(prepared).lower()
         self.job_duration.labels(outcome, was_prepared).observe(duration_s)
@@ -166,6 +172,8 @@ class Metrics:
             self.job_target_ratio.labels(was_prepared, engine).observe(duration_s / job_target_s(video_s))
             for part, seconds in critical_path_s.items():
                 self.job_critical_path.labels(part).inc(seconds)
+        if quality_score is not None:
+            self.job_quality_score.labels(engine).observe(quality_score)
         if reason:
             self.job_errors.labels(reason).inc()
 

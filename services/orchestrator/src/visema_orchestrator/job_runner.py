@@ -306,6 +306,7 @@ class JobRunner:
             outcome=outcome,
             reason=from_status(job.error).reason if job.state == FAILED else "",
             critical_path_s=critical_path_s(job.report),
+            quality_score=job.report.quality.score if job.report.HasField("quality") else None,
         )
         log.info(
             "job_ended",

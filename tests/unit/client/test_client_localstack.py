@@ -137,14 +137,3 @@ def test_the_users_variables_for_another_stack_do_not_reach_this_one(monkeypatch
     assert "VISEMA_ENGINE=embedded" in environment
     assert not [entry for entry in environment if "elsewhere" in entry]
     assert any(entry.startswith("VISEMA_DATABASE_URL=sqlite:////") for entry in environment)
-
-
-def test_neural_is_about_the_picture_so_speech_does_not_refuse_to_start_without_a_neural_voice() -> None:
-    dummies = {"PYTHONPATH": str(DUMMIES), "VISEMA_ENGINE": "neural"}
-    with LocalStack(StackOptions(modules=MODULES, variables=dummies, start_timeout_s=PATIENCE_S)) as stack:
-        told = {
-            name: Path(f"/proc/{stack.pids[name]}/environ").read_bytes().decode().split("\0")
-            for name in ("liveportrait", "wav2lip", "speech")
-        }
-    for name, kind in (("liveportrait", "neural"), ("wav2lip", "neural"), ("speech", "auto")):
-        assert f"VISEMA_ENGINE={kind}" in told[name]

@@ -29,7 +29,7 @@ def make_spec(settings: SpeechSettings) -> ServiceSpec:
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     device = DeviceThread(STAGE)
     espeak = EspeakEngine()
-    registry = EngineRegistry(settings.engine, espeak, known_engines(settings.checkpoint_dir, espeak))
+    registry = EngineRegistry(settings.speech_engine, espeak, known_engines(settings.checkpoint_dir, espeak))
     pipeline = SpeechPipeline(SpeechCache(store), device, metrics, settings.speech_max_audio_s)
     servicer = SpeechServicer(pipeline, settings, metrics)
 

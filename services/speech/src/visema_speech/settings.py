@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from visema_kit.settings import ServiceSettings
 
 
 class SpeechSettings(ServiceSettings):
-    """The speech service's own variables; README.md holds the table."""
+    """The speech service's own variables; README.md holds the table. `VISEMA_ENGINE` is about the picture."""
 
+    speech_engine: Literal["auto", "neural", "embedded"] = Field(
+        default="auto", description="Kind of engine; `auto` has neural voices where some are installed."
+    )
     default_voice: str = Field(
         default="espeak/en-us",
         min_length=1,

@@ -16,7 +16,6 @@ STAGES = ("liveportrait", "wav2lip", "encoder", SPEECH)
 ORCHESTRATOR = "orchestrator"
 GATEWAY = "gateway"  # REST and the web page
 
-_ENGINE = "VISEMA_ENGINE"
 
 # Set for every service of a private stack; what the user's shell says about them belongs to another stack.
 _OWN = frozenset(
@@ -118,7 +117,7 @@ def environment(
     Args:
         addresses: Service name to address; told to those who call it.
         grace_s: Time that running calls get at the stop.
-        extra: Further variables; they win. `VISEMA_ENGINE=neural` is about the picture; speech takes it as `auto`.
+        extra: Further variables; they win.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
     variables = _MALLOC | _THREADS | inherited  # the user's word counts
@@ -145,10 +144,7 @@ def environment(
         variables["VISEMA_ORCHESTRATOR_ADDRESS"] = addresses[ORCHESTRATOR]
         variables["VISEMA_SPEECH_ADDRESS"] = addresses.get(SPEECH, "")
         variables["VISEMA_DATABASE_URL"] = f"sqlite:///{state / 'gateway.db'}"
-    variables |= extra
-    if service.name == SPEECH and variables.get(_ENGINE) == "neural":
-        variables[_ENGINE] = "auto"  # eSpeak NG speaks where no neural voice is installed
-    return variables
+    return {**variables, **extra}
 
 
 def _without_proxy(inherited: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ class EngineRegistry:
         """Load nothing yet.
 
         Args:
-            mode: `VISEMA_ENGINE`.
+            mode: `VISEMA_SPEECH_ENGINE`.
             embedded: Speaks without checkpoints.
             neural: Engines with checkpoints, the best first.
         """

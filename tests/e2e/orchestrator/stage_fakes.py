@@ -22,6 +22,7 @@ from visema_kit.interceptors import CallInterceptor
 from visema_kit.keys import job_key, loop_key, result_key
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore
+from visema_kit.tracing import TraceContext, current_trace
 
 SEGMENT_FRAMES = 25
 LOOP_FRAMES = 250
@@ -37,6 +38,7 @@ class Orders:
         busy: Calls to refuse with DEVICE_BUSY.
         hang_after: Segments after which the stage stops answering, until `let_go` is set.
         computed: How often each object was stored.
+        traces: The trace of each call.
     """
 
     pause_s: float = 0.0
@@ -49,6 +51,7 @@ class Orders:
     hanging: int = 0
     computed: Counter[str] = field(default_factory=Counter)
     opened: list[object] = field(default_factory=list)
+    traces: list[TraceContext | None] = field(default_factory=list)
 
 
 class _Stage:
@@ -63,6 +66,7 @@ class _Stage:
     def enter(self) -> int:
         """Returns: segments after which this call breaks; -1 for never."""
         self.orders.calls += 1
+        self.orders.traces.append(current_trace())
         if self.orders.busy:
             self.orders.busy -= 1
             raise DeviceBusy(f"{self.name} is busy", retry_after_s=0.05)

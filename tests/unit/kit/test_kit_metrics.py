@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import Histogram, MetricWrapperBase
 from visema_kit.metrics import SLO_TARGETS_S, Metrics, job_target_s
 from visema_kit.metrics_server import serve_metrics
+from visema_kit.tracing import Tracing
 
 IDENTIFIERS = {"job", "job_id", "work_id", "tenant", "key", "avatar_id", "trace_id", "request_id", "peer"}
 
@@ -68,6 +71,22 @@ def test_targets_are_series_and_two_registries_do_not_meet() -> None:
     first.describe_process("test")
     first.describe_process("test")
     assert b"visema_build_info{" in generate_latest(first.registry)
+
+
+@pytest.mark.parametrize(
+    ("accept", "links"), [("application/openmetrics-text;version=1.0.0", 3), ("text/plain;version=0.0.4", 0)]
+)
+def test_a_scrape_in_the_openmetrics_format_links_values_to_traces(accept: str, links: int) -> None:
+    metrics = Metrics()
+    with Tracing().span("job") as trace:
+        metrics.observe_job(duration_s=3.5, video_s=5.0, prepared=True, engine="embedded")
+    metrics.observe_job(duration_s=9.0, video_s=5.0, prepared=True, engine="embedded")  # of no trace
+    with serve_metrics("127.0.0.1", 0, metrics.registry) as port:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
+        with urllib.request.urlopen(request) as reply:
+            text = reply.read().decode()
+    assert text.count(f'# {{trace_id="{trace.trace_id}"}}') == links
+    assert text.count("# {") == links
 
 
 def test_a_port_that_is_taken_is_an_error() -> None:

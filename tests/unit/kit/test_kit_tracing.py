@@ -12,10 +12,12 @@ from visema_kit.tracing import (
     OtelTracing,
     TraceContext,
     Tracing,
-    call_metadata,
     current_trace,
+    exemplar,
     incoming_trace,
     make_tracing,
+    step,
+    trace_metadata,
 )
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -53,11 +55,44 @@ def test_spans_nest_and_end() -> None:
     assert current_trace() is None
 
 
-def test_calls_carry_the_trace_and_the_token() -> None:
-    assert call_metadata() == []
-    with Tracing().span("call", TraceContext(TRACE, SPAN)) as span:
-        metadata = dict(call_metadata("secret"))
-    assert metadata == {"traceparent": f"00-{TRACE}-{span.span_id}-01", "authorization": "Bearer secret"}
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_calls_of_every_shape_carry_the_trace_beside_their_own_metadata(shape: str) -> None:
+    assert trace_metadata() == []
+    seen: list[tuple[str, str]] = []
+
+    class Listening(Script):
+        async def act(self) -> None:
+            trace = current_trace()
+            assert trace is not None
+            seen.append((trace.trace_id, trace.span_id))
+
+    async with running_rig(Listening()) as rig:
+        with Tracing().span("job", TraceContext(TRACE, SPAN)):
+            await rig.call(shape, metadata=[("x-other", "kept")])
+        await rig.call(shape)
+    assert seen[0][0] == TRACE
+    assert seen[-1][0] != TRACE
+
+
+def test_a_step_is_recorded_where_its_call_is_and_is_nothing_outside_of_calls() -> None:
+    exporter = InMemorySpanExporter()
+    tracing = OtelTracing("test", "", exporter)
+    with step("before"):
+        assert current_trace() is None
+    with tracing.span("rpc", server=True) as rpc, step("compute"):
+        trace = current_trace()
+        assert trace is not None
+        assert trace.trace_id == rpc.trace_id
+    tracing.close()
+    assert [span.name for span in exporter.get_finished_spans()] == ["compute", "rpc"]
+
+
+def test_values_are_linked_to_sampled_traces_only() -> None:
+    assert exemplar() is None
+    with Tracing().span("rpc", TraceContext(TRACE, SPAN)):
+        assert exemplar() == {"trace_id": TRACE}
+    with Tracing().span("rpc", TraceContext(TRACE, SPAN, sampled=False)):
+        assert exemplar() is None
 
 
 async def test_a_servicer_passes_its_callers_trace_on() -> None:
@@ -65,7 +100,7 @@ async def test_a_servicer_passes_its_callers_trace_on() -> None:
 
     class Passing(Script):
         async def act(self) -> None:
-            seen.extend(call_metadata())
+            seen.extend(trace_metadata())
 
     async with running_rig(Passing()) as rig:
         await rig.call("unary_unary", metadata=[("traceparent", f"00-{TRACE}-{SPAN}-01")])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import grpc
 
-from visema_kit.kept_status import StatusKeepingChannel
+from visema_kit.client_channel import ClientChannel
 
 if TYPE_CHECKING:
     from visema_kit.settings import ServiceSettings
@@ -67,12 +67,12 @@ def open_channel(address: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
     Raises: OSError: a TLS file cannot be read.
     """
     if tls is None:
-        return StatusKeepingChannel(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+        return ClientChannel(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
     credentials = grpc.ssl_channel_credentials(_content(tls.ca), _content(tls.key), _content(tls.cert))
     options: tuple[tuple[str, str | int], ...] = CHANNEL_OPTIONS
     if tls.server_name:
         options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
-    return StatusKeepingChannel(grpc.aio.secure_channel(address, credentials, options=options))
+    return ClientChannel(grpc.aio.secure_channel(address, credentials, options=options))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from visema.common.v1 import common_pb2
 
 from visema_kit.executor import DeviceThread
 from visema_kit.metrics import Metrics
+from visema_kit.tracing import exemplar, step
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -94,7 +95,8 @@ class StageClock:
             started = time.perf_counter()
             self._wait_s += started - submitted
             try:
-                return function(*args)
+                with step("compute"):
+                    return function(*args)
             finally:
                 self._compute_s += time.perf_counter() - started
 
@@ -146,15 +148,15 @@ class StageClock:
     def _observe(self, outcome: str) -> None:
         if self._metrics is None:
             return
-        labels = (self.stage, self.engine.name)
-        self._metrics.stage_duration.labels(*labels, outcome).observe(self.elapsed_s())
+        labels, link = (self.stage, self.engine.name), exemplar()
+        self._metrics.stage_duration.labels(*labels, outcome).observe(self.elapsed_s(), link)
         self._metrics.frames.labels(*labels).inc(self._frame_count)
         if self._first_segment_s is not None:
-            self._metrics.stage_first_segment.labels(*labels).observe(self._first_segment_s)
+            self._metrics.stage_first_segment.labels(*labels).observe(self._first_segment_s, link)
         if outcome == "ok":
-            self._metrics.stage_compute.labels(*labels).observe(self._compute_s)
-            self._metrics.stage_wait.labels(*labels).observe(self._wait_s)
-            self._metrics.stage_storage.labels(*labels).observe(self._storage_s)
+            self._metrics.stage_compute.labels(*labels).observe(self._compute_s, link)
+            self._metrics.stage_wait.labels(*labels).observe(self._wait_s, link)
+            self._metrics.stage_storage.labels(*labels).observe(self._storage_s, link)
 
 
 def duration_of(seconds: float) -> duration_pb2.Duration:

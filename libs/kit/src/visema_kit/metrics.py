@@ -21,6 +21,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from visema_kit.tracing import exemplar
+
 # Targets for 5 s of video.
 SLO_TARGETS_S: Final = {"liveportrait": 2.0, "wav2lip": 1.0, "encoder": 0.5, "total": 3.5}
 REALTIME_TARGET: Final = 0.7  # seconds of work for a second of video, beyond 5 s of video
@@ -165,11 +167,11 @@ class Metrics:
             critical_path_s: Part of the job to seconds.
             quality_score: Of the quality report, where there is one.
         """
-        was_prepared = str(prepared).lower()
-        self.job_duration.labels(outcome, was_prepared).observe(duration_s)
+        was_prepared, link = str(prepared).lower(), exemplar()
+        self.job_duration.labels(outcome, was_prepared).observe(duration_s, link)
         if outcome == "succeeded" and video_s > 0:
-            self.job_realtime_factor.labels(was_prepared, engine).observe(duration_s / video_s)
-            self.job_target_ratio.labels(was_prepared, engine).observe(duration_s / job_target_s(video_s))
+            self.job_realtime_factor.labels(was_prepared, engine).observe(duration_s / video_s, link)
+            self.job_target_ratio.labels(was_prepared, engine).observe(duration_s / job_target_s(video_s), link)
             for part, seconds in critical_path_s.items():
                 self.job_critical_path.labels(part).inc(seconds)
         if quality_score is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import time
 import uuid
@@ -263,7 +264,8 @@ class ObjectStore:
     # Inner parts
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        context = contextvars.copy_context()  # log and trace context of the call
+        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, function, *args)
 
     async def _existing(self, key: str) -> common_pb2.ObjectRef:
         found = await self.stat(key)

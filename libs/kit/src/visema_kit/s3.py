@@ -27,6 +27,7 @@ from visema_kit import keys
 from visema_kit.digest import sha256_of
 from visema_kit.errors import InternalError, ObjectNotFound, StoreUnavailable, VisemaError
 from visema_kit.logs import get_logger
+from visema_kit.tracing import exemplar, step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,8 @@ def _operation(
         def timed(self: S3Bucket, /, *args: P.args, **kwargs: P.kwargs) -> T:
             start = time.perf_counter()
             try:
-                return method(self, *args, **kwargs)
+                with step(f"object store {name}"):
+                    return method(self, *args, **kwargs)
             except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
                 typed = _typed(error)
                 self.count_error(name, typed)
@@ -153,7 +155,7 @@ class S3Bucket:
     def observe(self, operation: str, duration_s: float) -> None:
         """Count an operation."""
         if self._metrics is not None:
-            self._metrics.object_store.labels(operation).observe(duration_s)
+            self._metrics.object_store.labels(operation).observe(duration_s, exemplar())
 
     def count_error(self, operation: str, error: VisemaError) -> None:
         """Count an operation that failed; a missing object is an answer, not a failure."""

@@ -27,7 +27,7 @@ from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.metrics_server import serve_metrics
 from visema_kit.settings import ServiceSettings, split_host_port
-from visema_kit.tracing import make_tracing
+from visema_kit.tracing import Tracing, make_tracing
 
 EXIT_FAILED: Final = 1
 MIN_PING_INTERVAL_MS: Final = 10_000  # clients ping every 30 s; more often than this is abuse
@@ -67,6 +67,7 @@ class ServiceSpec:
         on_start: Loads what is needed; until it returns calls fail with UNAVAILABLE and health says NOT_SERVING.
         on_stop: Frees it, after the last call.
         tokens: Who may call; None: everybody, as tenant `default`.
+        tracing: Where it has spans of its own beside calls; None: made from the settings.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ServiceSpec:
     on_start: Hook = _nothing
     on_stop: Hook = _nothing
     tokens: TokenTable | None = None
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ async def serve(spec: ServiceSpec) -> AsyncIterator[RunningServer]:
     """
     settings = spec.settings
     async with AsyncExitStack() as stack:
-        tracing = make_tracing(spec.name, settings.otlp_endpoint)
+        tracing = spec.tracing or make_tracing(spec.name, settings.otlp_endpoint)
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         health_servicer = health.aio.HealthServicer()
         await _set_health(health_servicer, spec, _NOT_SERVING)

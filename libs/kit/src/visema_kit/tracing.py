@@ -34,23 +34,38 @@ class TraceContext:
         return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
 
-_current: Final[contextvars.ContextVar[TraceContext | None]] = contextvars.ContextVar("visema_trace", default=None)
+_current: Final[contextvars.ContextVar[tuple[Tracing, TraceContext] | None]] = contextvars.ContextVar(
+    "visema_trace", default=None
+)
 
 
 def current_trace() -> TraceContext | None:
     """The trace of the running call."""
-    return _current.get()
+    running = _current.get()
+    return None if running is None else running[1]
 
 
-def call_metadata(token: str = "") -> list[tuple[str, str]]:
-    """Metadata for a call to another service: the running call's trace and, where given, a bearer token."""
-    metadata = []
+def trace_metadata() -> list[tuple[str, str]]:
+    """Metadata for a call to another service: the running call's trace."""
     trace = current_trace()
-    if trace is not None:
-        metadata.append(("traceparent", trace.traceparent()))
-    if token:
-        metadata.append(("authorization", f"Bearer {token}"))
-    return metadata
+    return [] if trace is None else [("traceparent", trace.traceparent())]
+
+
+def exemplar() -> dict[str, str] | None:
+    """What links a measured value to the running call's trace; None outside of sampled calls."""
+    trace = current_trace()
+    return {"trace_id": trace.trace_id} if trace is not None and trace.sampled else None
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """The block is a span below the running call's, recorded where that one is. Outside of calls it is nothing."""
+    running = _current.get()
+    if running is None:
+        yield
+        return
+    with running[0].span(name):
+        yield
 
 
 def incoming_trace(metadata: Iterable[tuple[str, str | bytes]]) -> TraceContext | None:
@@ -73,7 +88,7 @@ class Tracing:
         Args: server: the span serves a call from another process.
         """
         with self._recorded(name, parent or current_trace(), server=server) as trace:
-            token = _current.set(trace)
+            token = _current.set((self, trace))
             try:
                 yield trace
             finally:

@@ -16,6 +16,7 @@ from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import ServiceSpec
+from visema_kit.tracing import make_tracing
 
 from visema_orchestrator.admission import Dispatcher, Slots
 from visema_orchestrator.avatar_runner import AvatarRunner
@@ -57,6 +58,7 @@ class Orchestrator:
         self._checks = MediaChecks(self._objects, stages, settings.media_limits)
         hub, slots = EventHub(), Slots(settings.job_slots)
         self._work = RunningWork()
+        self._tracing = make_tracing("orchestrator", settings.otlp_endpoint)
         runner = JobRunner(
             settings=settings,
             executor=executor,
@@ -69,7 +71,7 @@ class Orchestrator:
             work=self._work,
         )
         avatar_runner = AvatarRunner(settings, executor, self._database, self._objects, stages, self._work)
-        self._workflows = Workflows(settings.workflow_url, executor, runner, avatar_runner, slots)
+        self._workflows = Workflows(settings.workflow_url, executor, runner, avatar_runner, slots, self._tracing)
         self._dispatcher = Dispatcher(
             self._database,
             slots,
@@ -144,6 +146,7 @@ class Orchestrator:
             on_start=self.start,
             on_stop=self.stop,
             tokens=TokenTable(self.settings.tokens_file) if self.settings.tokens_file else None,
+            tracing=self._tracing,
         )
 
     async def start(self) -> None:

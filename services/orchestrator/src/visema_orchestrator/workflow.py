@@ -22,6 +22,7 @@ from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from visema_kit.logs import get_logger
+from visema_kit.tracing import TraceContext, Tracing
 
 from visema_orchestrator.admission import Slots
 from visema_orchestrator.avatar_runner import AvatarRunner
@@ -47,6 +48,7 @@ class Workflows:
     runner: JobRunner
     avatars: AvatarRunner
     slots: Slots
+    tracing: Tracing
     on_slot_free: Callable[[], None] = lambda: None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -89,7 +91,7 @@ class Workflows:
             self._note_task()
             await slots.enter(job_id)
             try:
-                with runner.work.active(job_id):
+                with runner.work.active(job_id), self.tracing.span("job", trace_of(job_id)):
                     if not await runner.adopt(job_id):
                         return
                     result = await prepare(job_id)
@@ -109,7 +111,8 @@ class Workflows:
         @DBOS.workflow(name="avatar", max_recovery_attempts=MOST_RECOVERIES)
         async def avatar(avatar_id: str) -> None:
             self._note_task()
-            await prepare_avatar(avatar_id)
+            with self.tracing.span("avatar", trace_of(avatar_id)):
+                await prepare_avatar(avatar_id)
 
         self._job, self._avatar = job, avatar
 
@@ -183,6 +186,11 @@ class Workflows:
 
         # A context of its own: the workflow outlives the call that asked for it.
         await asyncio.shield(asyncio.create_task(start(), context=contextvars.Context()))
+
+
+def trace_of(work_id: str) -> TraceContext:
+    """The trace of a job or an avatar: its id, so that every process that works on it says the same."""
+    return TraceContext(trace_id=work_id, span_id=work_id[:16])
 
 
 def _to_dict(result: StepResult) -> dict[str, str]:

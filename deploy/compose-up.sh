@@ -17,11 +17,16 @@ if [ ! -e .env ]; then
     } > .env
   )
 fi
+setting() { sed -n "s/^$1=//p" .env | tail -n 1; }
+port() { local value; value=${!1:-$(setting "$1")}; echo "${value:-$2}"; }
+
+# Clients open presigned addresses from this machine.
+public=${VISEMA_S3_PUBLIC_ENDPOINT:-$(setting VISEMA_S3_PUBLIC_ENDPOINT)}
+export VISEMA_S3_PUBLIC_ENDPOINT="${public:-http://127.0.0.1:$(port OBJECT_STORE_PORT 9000)}"
+
 if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
 "${compose[@]}" up -d --build "$@"
 
-setting() { sed -n "s/^$1=//p" .env | tail -n 1; }
-port() { local value; value=${!1:-$(setting "$1")}; echo "${value:-$2}"; }
 cat <<TEXT
 
 VISEMA runs:

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,24 +69,38 @@ def test_prometheus_looks_for_every_service():
     assert sorted(scrape["dns_sd_configs"][0]["names"]) == OURS
 
 
-def test_the_first_start_makes_secrets_that_only_the_owner_reads(tmp_path: Path):
+@pytest.fixture
+def compose_up(tmp_path: Path) -> Callable[..., str]:
+    """Runs deploy/compose-up.sh in a copy, with a docker that notes how it was called; gives what the script printed."""
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("locks", "k8s", "wheels"))
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "docker").write_text('#!/bin/sh\necho "$@" >> "$CALLS"\n')
+    (tools / "docker").write_text('#!/bin/sh\necho "$@ $VISEMA_S3_PUBLIC_ENDPOINT" >> "$CALLS"\n')
     (tools / "docker").chmod(0o755)
-    calls = tmp_path / "calls"
-    variables = {"PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(calls)}
+
+    def run(**variables: str) -> str:
+        environment = {"PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), **variables}
+        script = tmp_path / "deploy" / "compose-up.sh"
+        return subprocess.run([script], env=environment, capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+def test_the_first_start_makes_secrets_that_only_the_owner_reads(tmp_path: Path, compose_up: Callable[..., str]):
     texts = []
     for _ in range(2):
-        result = subprocess.run(
-            [tmp_path / "deploy" / "compose-up.sh"], env=variables, capture_output=True, text=True, check=True
-        )
-        assert "http://127.0.0.1:8080" in result.stdout
+        assert "http://127.0.0.1:8080" in compose_up()
         texts.append((tmp_path / ".env").read_text())
     assert texts[0] == texts[1]
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
     wanted = set(re.findall(r"\$\{(\w+):\?", TEXT))
     assert wanted == set(re.findall(r"^(\w+)=\S{16,}$", texts[0], re.MULTILINE))
-    assert "compose up -d --build" in calls.read_text()
+    assert "compose up -d --build" in (tmp_path / "calls").read_text()
     assert "/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_presigned_addresses_follow_the_stores_port(tmp_path: Path, compose_up: Callable[..., str]):
+    compose_up(OBJECT_STORE_PORT="9123")
+    compose_up(OBJECT_STORE_PORT="9123", VISEMA_S3_PUBLIC_ENDPOINT="https://store.example")
+    calls = [line for line in (tmp_path / "calls").read_text().splitlines() if "up -d" in line]
+    assert [call.rpartition(" ")[2] for call in calls] == ["http://127.0.0.1:9123", "https://store.example"]

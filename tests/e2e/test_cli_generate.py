@@ -87,7 +87,10 @@ def test_demo_starts_and_stops_a_stack_of_its_own(tmp_path: Path) -> None:
     done = visema("demo", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert frame_count(tmp_path / "out" / "demo.mp4") == 125
-    assert json.loads((tmp_path / "out" / "demo.json").read_text())["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    job = json.loads((tmp_path / "out" / "demo.json").read_text())["job"]
+    assert job["state"] == "JOB_STATE_SUCCEEDED"
+    assert job["report"]["quality"]["score"] >= 90
+    assert f"quality {job['report']['quality']['score']} of 100" in done.stdout
     assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
     for expected in ("3.50 s", "2.00 s", "1.00 s", "0.50 s", "demo.mp4", "demo.json", "demo.png"):
         assert expected in done.stdout

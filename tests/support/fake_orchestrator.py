@@ -37,6 +37,17 @@ from visema_kit.status import to_status
 CHUNK_BYTES = 64 * 1024
 FRAMES = 50
 STAGES = ("liveportrait", "wav2lip", "encoder")
+QUALITY = common_pb2.QualityReport(
+    score=87,
+    lag_ms=20,
+    correlation=0.78,
+    mouth_range_percent=6.5,
+    closed_in_silence_ratio=0.6,
+    preservation_db=99,
+    flicker_levels=0.2,
+    frame_count=FRAMES,
+    warnings=["The mouth does not close in pauses."],
+)
 
 
 @dataclass
@@ -279,6 +290,8 @@ class FakeOrchestrator(
         job.report.target_duration.FromMilliseconds(3500)
         job.report.degraded = True
         job.report.degraded_reasons.append("liveportrait: no checkpoints")
+        job.report.quality.CopyFrom(QUALITY)
+        job.report.warnings.extend(QUALITY.warnings)
         for name in STAGES:
             stage = job.report.stages.add(stage=name)
             stage.report.engine.name = "embedded"

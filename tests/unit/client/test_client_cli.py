@@ -48,6 +48,8 @@ def test_generate_writes_the_video_and_shows_the_times(
     assert done.returncode == 0, done.stderr
     assert output.stat().st_size == 320_000
     assert "DEGRADED" in done.stdout
+    assert "quality 87 of 100: lips +20 ms, follow the sound 0.78" in done.stdout
+    assert "note: The mouth does not close in pauses." in done.stdout
     assert "3.50 s" in done.stdout
     assert "wav2lip" in done.stdout
 
@@ -59,6 +61,7 @@ def test_json_is_one_object_and_the_only_thing_on_stdout(
     answer = json.loads(done.stdout)
     assert answer["job"]["state"] == "JOB_STATE_SUCCEEDED"
     assert answer["degraded"] is True
+    assert answer["job"]["report"]["quality"]["score"] == 87
     assert not done.stderr
 
 

@@ -12,11 +12,14 @@ from visema_client.progress import state_name
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.message import Message
+    from visema.common.v1 import common_pb2
     from visema.orchestrator.v1 import jobs_pb2
 
 # For five seconds of video; longer videos have proportionally more time, as Job.report.target_duration says.
 STAGE_TARGETS_S: Final = {"liveportrait": 2.0, "wav2lip": 1.0, "encoder": 0.5}
 TOTAL_TARGET_S: Final = 3.5
+GOOD_SCORE: Final = 80  # of 100
+FAIR_SCORE: Final = 60
 
 
 def seconds(duration: Duration) -> float:
@@ -63,8 +66,28 @@ def print_report(job: jobs_pb2.Job) -> None:
     console.print(table)
     console.print("Stages overlap: the total is less than the sum. A stage's time is without waiting for another.")
     print_badge(job)
+    if report.HasField("quality"):
+        console.print(quality_line(report.quality), soft_wrap=True)
     for warning in dict.fromkeys(report.warnings):
         console.print(f"[yellow]note:[/] {warning}")
+
+
+def quality_line(quality: common_pb2.QualityReport) -> str:
+    """How good the video is, in one line; docs/quality.md explains the figures."""
+    figures = []
+    if quality.HasField("lag_ms"):
+        figures.append(f"lips {quality.lag_ms:+.0f} ms")
+    if quality.HasField("correlation"):
+        figures.append(f"follow the sound {quality.correlation:.2f}")
+    figures.append(f"mouth range {quality.mouth_range_percent:.1f} % of the face")
+    if quality.HasField("closed_in_silence_ratio"):
+        figures.append(f"closed in silence {quality.closed_in_silence_ratio:.0%}")
+    if quality.HasField("preservation_db"):
+        figures.append(f"rest kept {quality.preservation_db:.0f} dB")
+    if quality.HasField("flicker_levels"):
+        figures.append(f"flicker {quality.flicker_levels:.1f}")
+    colour = "green" if quality.score >= GOOD_SCORE else "yellow" if quality.score >= FAIR_SCORE else "red"
+    return f"quality [{colour}]{quality.score}[/] of 100: {', '.join(figures)}"
 
 
 def print_job(job: jobs_pb2.Job) -> None:

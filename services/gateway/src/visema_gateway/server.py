@@ -32,14 +32,27 @@ log = get_logger(__name__)
 
 
 class _PatientProtocol(H11Protocol):
-    """Closes connections whose request line and headers do not arrive in time."""
+    """Ends connections whose request line and headers do not arrive in time, and those whose client does not read."""
 
     headers_timeout_s = 15.0
+    send_timeout_s = 60.0
     _deadline: asyncio.TimerHandle | None = None
+    _reading_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(
+            high=0
+        )  # writing pauses as soon as the client falls behind the kernel's buffer
         self._wait_for_headers()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading_deadline = self.loop.call_later(self.send_timeout_s, self._give_up_on_reader)
+
+    def resume_writing(self) -> None:
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -50,6 +63,7 @@ class _PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def _wait_for_headers(self) -> None:
@@ -61,10 +75,21 @@ class _PatientProtocol(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _stop_waiting_for_reader(self) -> None:
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
+
     def _give_up(self) -> None:
         self._deadline = None
         if not self.transport.is_closing():
             self.transport.abort()
+
+    def _give_up_on_reader(self) -> None:
+        """Also of a connection that is closing: it would wait for its last bytes to be read."""
+        self._reading_deadline = None
+        log.info("slow_reader_cut", unread_bytes=self.transport.get_write_buffer_size())
+        self.transport.abort()
 
 
 class Server:
@@ -113,7 +138,11 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         settings = self._settings
-        protocol = type("Protocol", (_PatientProtocol,), {"headers_timeout_s": settings.idle_timeout_s})
+        protocol = type(
+            "Protocol",
+            (_PatientProtocol,),
+            {"headers_timeout_s": settings.idle_timeout_s, "send_timeout_s": settings.send_timeout_s},
+        )
         return uvicorn.Config(
             make_app(settings, self._metrics),
             http=protocol,

@@ -66,6 +66,9 @@ class GatewaySettings(BaseSettings):
     idle_timeout_s: float = Field(
         default=15.0, gt=0, description="Longest pause in a body, and longest time for a request's headers."
     )
+    send_timeout_s: float = Field(
+        default=60.0, gt=0, description="Longest time that a client may leave what was sent to it unread."
+    )
     stream_limit: int = Field(default=2000, ge=1, description="Event streams at once; beyond: 429.")
     read_rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second that a caller may make.")
     write_rate_per_s: float = Field(default=5.0, gt=0, description="Requests a second that make or delete something.")

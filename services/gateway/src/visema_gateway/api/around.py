@@ -74,6 +74,14 @@ class Around:
         request_id = given if CLIENT_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["visema_request_id"] = request_id
         status = 0
+        unread = _has_body(headers)
+
+        async def take() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                unread = False
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -81,6 +89,8 @@ class Around:
                 status = int(message["status"])
                 reply = MutableHeaders(scope=message)
                 reply["x-request-id"] = request_id
+                if unread:  # nobody would limit how long the rest may take
+                    reply["connection"] = "close"
                 for name, value in SECURITY_HEADERS.items():
                     reply.setdefault(name, value)
             await send(message)
@@ -93,11 +103,11 @@ class Around:
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "RATE_LIMITED",
                 "too many requests; slow down",
-                headers={"Retry-After": str(math.ceil(limited_s)), "Connection": "close"},
+                headers={"Retry-After": str(math.ceil(limited_s))},
             )
-            await refusal(scope, receive, answer)
+            await refusal(scope, take, answer)
         else:
-            await self._app(scope, receive, answer)
+            await self._app(scope, take, answer)
         self._note(scope, status, time.perf_counter() - started_s, request_id)
 
     def _limited_s(self, scope: Scope, headers: Headers) -> float:
@@ -129,3 +139,7 @@ class Around:
             request_id=request_id,
             client=scope["client"][0] if scope.get("client") else "",
         )
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

@@ -58,9 +58,7 @@ class Forms:
         content_type, options = parse_options_header(request.headers.get("content-type", ""))
         boundary = options.get(b"boundary")
         if content_type != b"multipart/form-data" or not boundary:
-            raise Refusal(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "MEDIA_NOT_ALLOWED", "send multipart/form-data", close=True
-            )
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "MEDIA_NOT_ALLOWED", "send multipart/form-data")
         most_bytes = sum(files.values()) + OVERHEAD_BYTES
         check_length(request, most_bytes)
         if self._free == 0:
@@ -69,7 +67,6 @@ class Forms:
                 "RESOURCE_EXHAUSTED",
                 "too many uploads at once",
                 retry_after_s=1,
-                close=True,
             )
         self._free -= 1
         try:
@@ -80,10 +77,6 @@ class Forms:
                     form = receiver.finish()
                 except FormParserError:
                     raise InvalidInput("the multipart body cannot be read", field="body") from None
-                except VisemaError as error:
-                    if error.code.name != "INVALID_ARGUMENT":
-                        raise
-                    raise _closing(error) from error
                 finally:
                     receiver.close()
                 yield form
@@ -222,9 +215,7 @@ def media_too_large(name: str, limit: int) -> VisemaError:
 
 def too_large(most_bytes: int) -> Refusal:
     """The refusal of a whole body."""
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "MEDIA_TOO_LARGE", f"a body has at most {most_bytes} bytes", close=True
-    )
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "MEDIA_TOO_LARGE", f"a body has at most {most_bytes} bytes")
 
 
 def check_length(request: Request, most_bytes: int) -> None:
@@ -244,19 +235,10 @@ async def timely(request: Request, settings: GatewaySettings) -> AsyncIterator[b
             async with asyncio.timeout(left_s):
                 piece = await anext(pieces, None)
         except ClientDisconnect:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "INVALID_INPUT", "the body ended early", close=True) from None
+            raise Refusal(HTTPStatus.BAD_REQUEST, "INVALID_INPUT", "the body ended early") from None
         except TimeoutError:
-            raise Refusal(
-                HTTPStatus.REQUEST_TIMEOUT, "DEADLINE_EXCEEDED", "the body came too slowly", close=True
-            ) from None
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "DEADLINE_EXCEEDED", "the body came too slowly") from None
         if piece is None:
             return
         if piece:
             yield piece
-
-
-def _closing(error: VisemaError) -> VisemaError | Refusal:
-    """The same error; one that leaves most of a body unread ends the connection."""
-    if isinstance(error, ImageTooLarge | MediaTooLarge):
-        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.reason, error.message, close=True)
-    return error

@@ -59,20 +59,14 @@ class Problem(BaseModel):
 
 
 class Refusal(Exception):
-    """A request that HTTP itself knows a status for.
+    """A request that HTTP itself knows a status for."""
 
-    Args: close: the rest of the body is not read, so the connection ends.
-    """
-
-    def __init__(
-        self, status: HTTPStatus, reason: str, message: str, *, retry_after_s: float = 0, close: bool = False
-    ) -> None:
+    def __init__(self, status: HTTPStatus, reason: str, message: str, *, retry_after_s: float = 0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after_s = retry_after_s
-        self.close = close
 
 
 def status_of(error: VisemaError) -> HTTPStatus:
@@ -132,9 +126,7 @@ async def on_visema_error(request: Request, error: Exception) -> JSONResponse:
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """A request that is refused before it reaches the core."""
     assert isinstance(error, Refusal)  # noqa: S101  # registered for this class
-    headers = {"Connection": "close"} if error.close else {}
-    if error.retry_after_s:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if error.retry_after_s else {}
     return problem_response(request_id_of(request), error.status, error.reason, error.message, headers=headers)
 
 

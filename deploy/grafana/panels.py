@@ -39,6 +39,7 @@ class Query:
             "format": "heatmap" if heatmap else ("table" if instant and not self.legend else "time_series"),
             "instant": instant,
             "range": not instant,
+            "exemplar": not instant and not heatmap and "_bucket" in self.expr,  # dots that lead to traces
         }
 
 

@@ -164,6 +164,15 @@ def test_the_overviews_share_within_target_agrees_with_the_jobs_reports(monitore
     assert monitored.prometheus.number(query) == pytest.approx(sum(within) / len(within))
 
 
+@pytest.mark.parametrize("metric", ["visema_job_duration_seconds_bucket", "visema_stage_duration_seconds_bucket"])
+def test_values_lead_to_the_traces_of_jobs(monitored: Monitored, metric: str):
+    end_s = time.time()
+    found = monitored.prometheus.get("query_exemplars", query=metric, start=f"{end_s - 3600}", end=f"{end_s}")
+    traces = {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
+    assert traces
+    assert traces <= {job.job_id for job in monitored.jobs}
+
+
 def test_critical_path_seconds_add_up_to_the_jobs(monitored: Monitored):
     jobs_s = monitored.prometheus.number('sum(visema_job_duration_seconds_sum{outcome="succeeded"})')
     parts_s = monitored.prometheus.number("sum(visema_job_critical_path_seconds_total)")

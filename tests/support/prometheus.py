@@ -69,6 +69,7 @@ def running_prometheus(folder: Path, targets: Mapping[str, str], rules: Path) ->
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=log,
             stderr=log,

@@ -86,6 +86,17 @@ def compose_up(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+def test_values_in_grafana_lead_to_traces():
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    (source,) = yaml.safe_load(provisioning.read_text())["datasources"]
+    (link,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert link["name"] == "trace_id"
+    variable = re.fullmatch(r"\$(\w+)\$\$\{__value\.raw\}", link["url"])  # $$: for Grafana's links, not its settings
+    assert variable is not None
+    assert variable[1] in SERVICES["grafana"]["environment"]
+
+
 def test_the_first_start_makes_secrets_that_only_the_owner_reads(tmp_path: Path, compose_up: Callable[..., str]):
     texts = []
     for _ in range(2):

@@ -71,7 +71,7 @@ def test_prometheus_looks_for_every_service():
 
 @pytest.fixture
 def compose_up(tmp_path: Path) -> Callable[..., str]:
-    """Runs deploy/compose-up.sh in a copy, with a docker that notes how it was called; gives what the script printed."""
+    """Runs deploy/compose-up.sh in a copy, with a docker that notes its calls; gives what it printed."""
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("locks", "k8s", "wheels"))
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from pydantic import Field
+from visema_kit.database import url_with_driver
 from visema_kit.settings import ServiceSettings
 from visema_media.limits import MEBIBYTE, MediaLimits
 
@@ -86,7 +87,7 @@ class OrchestratorSettings(ServiceSettings):
     @property
     def domain_url(self) -> str:
         """URL of our own tables, with the driver."""
-        return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+        return url_with_driver(self.database_url)
 
     @property
     def workflow_url(self) -> str:

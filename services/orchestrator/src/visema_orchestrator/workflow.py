@@ -21,13 +21,13 @@ from functools import partial
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from visema_kit.database import open_engine
 from visema_kit.logs import get_logger
 from visema_kit.tracing import TraceContext, Tracing
 
 from visema_orchestrator.admission import Slots
 from visema_orchestrator.avatar_runner import AvatarRunner
 from visema_orchestrator.job_runner import JobRunner, StepResult
-from visema_orchestrator.store.database import open_engine
 
 WORKFLOW_VERSION = "1"  # raise it when the steps of a workflow change: other versions' workflows are not resumed
 MOST_RECOVERIES = 20  # a job that takes its process down each time is given up

@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import socket
+import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from support.fake_orchestrator import FakeOrchestrator, Script
 from support.gateway import serving
-from visema_gateway.core.library import Library, PendingWebhook
+from visema_gateway.core.callers import Caller
+from visema_gateway.core.deliveries import Deliveries, PendingWebhook
+from visema_gateway.core.gateway import Gateway, Order
 from visema_gateway.core.outbound import Outbound, is_public
-from visema_kit.errors import InvalidInput
+from visema_gateway.core.seal import Seal
+from visema_gateway.core.tables import Base, DeliveryRow
+from visema_gateway.settings import GatewaySettings
+from visema_kit.database import Database
+from visema_kit.errors import InvalidInput, Unauthenticated, Unavailable
 
 PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 SECRET = "0123456789abcdef"
+ALLOWED: dict[str, Any] = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
 FILES = {"image": ("p.jpg", b"\xff\xd8\xff picture"), "audio": ("a.wav", b"RIFF speech")}
 
 
@@ -56,9 +68,8 @@ async def test_a_webhook_is_signed_and_repeated_until_it_is_accepted(
     orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
 ) -> None:
     receiver.statuses = [500]
-    allowed = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
     async with (
-        serving(orchestrator[0], tmp_path, **allowed) as url,
+        serving(orchestrator[0], tmp_path, **ALLOWED) as url,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
         reply = await web.post("/generate", files=FILES, data={"webhook_url": receiver.url})
@@ -72,26 +83,82 @@ async def test_a_webhook_is_signed_and_repeated_until_it_is_accepted(
     assert reply.json()["session_id"].encode() in body
 
 
-async def test_a_webhook_that_was_pending_goes_on_after_a_restart(
-    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
+@pytest.mark.parametrize("token", [None, "a-token-of-the-client"])
+async def test_a_pending_webhook_goes_on_after_a_restart_without_a_request(
+    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver, token: str | None
 ) -> None:
     script.endless = True
-    allowed = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        serving(orchestrator[0], tmp_path, **allowed) as url,
+        serving(orchestrator[0], tmp_path, **ALLOWED) as url,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
-        await web.post("/generate", files=FILES, data={"webhook_url": receiver.url})
+        reply = await web.post("/generate", files=FILES, data={"webhook_url": receiver.url}, headers=headers)
+        assert reply.status_code == 202, reply.text
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert receiver.url.encode() in files
+    assert b"a-token" not in files
     (job,) = orchestrator[1].jobs.values()
     job.state = 5
     orchestrator[1].cancelled.set()
-    async with (
-        serving(orchestrator[0], tmp_path, **allowed) as url,
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
-    ):
-        await web.get(f"/status/{job.job_id}")
+    script.tokens.clear()
+    async with serving(orchestrator[0], tmp_path, **ALLOWED):
         await asyncio.wait_for(receiver.arrived.wait(), PATIENCE_S)
-    assert b'"cancelled"' in receiver.got[-1][1]
+    assert script.tokens == {f"Bearer {token}" for token in [token] if token}
+    delivered_headers, body = receiver.got[-1]
+    assert b'"cancelled"' in body
+    assert delivered_headers["visema-delivery"] == job.job_id
+
+
+async def test_a_defect_gives_a_webhook_up_instead_of_leaving_it_for_ever(
+    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
+) -> None:
+    script.endless = True
+    url = f"sqlite:///{tmp_path / 'gateway.db'}"
+    gateway = Gateway(GatewaySettings(orchestrator_address=orchestrator[0], database_url=url, **ALLOWED))
+    await gateway.start()
+    order = Order(portrait=b"\xff\xd8\xff picture", audio=b"RIFF speech", webhook_url=receiver.url)
+    job = await gateway.make(Caller("default", None), order)
+    await gateway._outbound.close()  # what is closed raises RuntimeError when it is used
+    orchestrator[1].jobs[job.job_id].state = 5
+    orchestrator[1].cancelled.set()
+    database = Database(url)
+    async with asyncio.timeout(PATIENCE_S):
+        while await database.read(lambda session: session.scalars(sa.select(DeliveryRow)).all()):
+            await asyncio.sleep(0.02)
+    database.close()
+    await gateway.stop()
+
+
+async def test_each_pending_webhook_has_one_gateway_at_a_time(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gateway.db'}")
+    await database.change_schema(Base.metadata.create_all)
+    one, other, silent = Deliveries(database), Deliveries(database), Deliveries(database, lease_s=0)
+    webhook = PendingWebhook("scope", "job", "https://example.com/", b"sealed")
+    assert await one.add(webhook)
+    assert not await other.add(webhook)
+    assert await other.claim() == (set(), [])
+    assert await one.claim() == ({webhook.key}, [])
+    await one.failed(webhook)
+    await one.release()
+    assert await other.claim() == ({webhook.key}, [replace(webhook, attempts=1)])
+    await one.remove(webhook)  # it is not its own any more
+    await other.release()
+    assert await silent.claim() == ({webhook.key}, [replace(webhook, attempts=1)])
+    assert await one.claim() == ({webhook.key}, [replace(webhook, attempts=1)])  # the lease has run out
+    assert await silent.claim() == (set(), [])
+    await one.remove(webhook)
+    assert await one.claim() == (set(), [])
+    database.close()
+
+
+def test_a_sealed_token_opens_in_its_place_and_with_its_secret_only() -> None:
+    sealed = Seal(SECRET).close("token", "job-1")
+    assert b"token" not in sealed
+    assert Seal(SECRET).open(sealed, "job-1") == "token"
+    for seal, place in ((Seal(SECRET), "job-2"), (Seal(SECRET + "x"), "job-1")):
+        with pytest.raises(Unauthenticated):
+            seal.open(sealed, place)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +176,10 @@ async def test_a_webhook_that_was_pending_goes_on_after_a_restart(
         "ftp://example.com/",
         "https:///nothing",
         "https://exa mple.com:99999/",
+        "https://example.com:99999/",
+        "https://a..b/",
+        f"https://{'a' * 70}.com/",
+        "https://8.8.8.8/a\x01b",
         "localhost",
     ],
 )
@@ -124,6 +195,28 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused() -> None:
     with pytest.raises(InvalidInput, match="not public"):
         await outbound.target("https://localhost/")
     await outbound.close()
+
+
+async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: answered.wait(PATIENCE_S) and [])
+    outbound = Outbound(frozenset(), timeout_s=0.1)
+    with pytest.raises(Unavailable):
+        await outbound.target("https://example.com/")
+    answered.set()
+    await outbound.close()
+
+
+async def test_a_url_that_is_none_is_refused_with_the_job(
+    orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
+) -> None:
+    async with (
+        serving(orchestrator[0], tmp_path, **ALLOWED) as url,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
+    ):
+        reply = await web.post("/generate", files=FILES, data={"webhook_url": "https://a..b/"})
+    assert (reply.status_code, reply.json()["field"]) == (400, "webhook_url")
+    assert orchestrator[1].jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -146,30 +239,3 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 async def test_without_a_secret_there_are_no_webhooks(web: httpx.AsyncClient) -> None:
     reply = await web.post("/generate", files=FILES, data={"webhook_url": "https://example.com/"})
     assert (reply.status_code, reply.json()["field"]) == (409, "webhook_url")
-
-
-async def test_integer_ids_are_per_scope_and_survive_a_restart(tmp_path: Path) -> None:
-    for _ in range(2):
-        library = Library(f"sqlite:///{tmp_path / 'ids.db'}")
-        await library.prepare()
-        assert await library.numbers("a", "avatar", ["x", "y"]) == {"x": 1, "y": 2}
-        assert await library.number("b", "avatar", "y") == 1
-        assert await library.resource("a", "avatar", 2) == "y"
-        await library.add_webhook(PendingWebhook("a", "job", "https://example.com/"))
-        assert len(await library.webhooks("a")) == 1
-        library.close()
-
-
-async def test_numbers_given_at_the_same_time_are_different(tmp_path: Path) -> None:
-    libraries = [Library(f"sqlite:///{tmp_path / 'ids.db'}") for _ in range(3)]
-    await libraries[0].prepare()
-    given = await asyncio.gather(
-        *(
-            library.number("s", "animation", f"{index}-{n}")
-            for n in range(20)
-            for index, library in enumerate(libraries)
-        )
-    )
-    assert sorted(given) == list(range(1, 61))
-    for library in libraries:
-        library.close()

@@ -104,11 +104,6 @@ class GatewaySettings(BaseSettings):
         """`webhook_private_hosts` as a set."""
         return frozenset(_listed(self.webhook_private_hosts))
 
-    @property
-    def alchemy_url(self) -> str:
-        """`database_url` with the driver."""
-        return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]

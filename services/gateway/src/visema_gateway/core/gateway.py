@@ -12,20 +12,22 @@ from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema.portrait.v1 import portrait_pb2
 from visema_client.media import MediaSource
 from visema_kit.auth import TokenTable
+from visema_kit.database import Database, url_with_driver
 from visema_kit.errors import InvalidInput, JobNotFound, PreconditionFailed
 
 from visema_gateway.core.callers import Caller, Clients
+from visema_gateway.core.deliveries import Deliveries
 from visema_gateway.core.library import Library
 from visema_gateway.core.options import VideoOptions
 from visema_gateway.core.outbound import Outbound
 from visema_gateway.core.peers import Peers
+from visema_gateway.core.tables import Base
 from visema_gateway.core.views import SUCCEEDED
 from visema_gateway.core.watches import Watch, Watches
 from visema_gateway.core.webhooks import Webhooks
 from visema_gateway.settings import GatewaySettings
 
 LONGEST_TEXT: Final = 5000
-STREAMED_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +63,33 @@ class Gateway:
         self.tokens = TokenTable(settings.tokens_file) if settings.tokens_file else None
         self.clients = Clients(settings.orchestrator_address, settings.client_tls)
         self.watches = Watches(self.clients)
-        self.library = Library(settings.alchemy_url)
+        self._database = Database(url_with_driver(settings.database_url))
+        self.library = Library(self._database)
         self.peers = Peers(settings.orchestrator_address, settings.speech_address, settings.client_tls)
         self._outbound = Outbound(settings.private_hosts)
-        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
-        self.webhooks = Webhooks(self.library, self.watches, self._outbound, secret)
+        self._webhooks = self._make_webhooks()
 
     async def start(self) -> None:
         """Open the database. Raises: StoreUnavailable."""
-        await self.library.prepare()
+        await self._database.change_schema(Base.metadata.create_all)
+        if self._webhooks is not None:
+            self._webhooks.start()
 
     async def stop(self) -> None:
         """Close everything; jobs go on at the orchestrator."""
-        await self.webhooks.close()
+        if self._webhooks is not None:
+            await self._webhooks.close()
         await self.watches.close()
         await self._outbound.close()
         await self.peers.close()
         await self.clients.close()
-        self.library.close()
+        self._database.close()
 
     async def make(self, caller: Caller, order: Order) -> jobs_pb2.Job:
         """Start a job. Raises: InvalidInput and its kinds, QueueFull, VisemaError."""
         order.check()
         if order.webhook_url is not None:
-            await self.webhooks.check(order.webhook_url)
+            await self._webhooks_here().check(order.webhook_url)
         clients = await self.clients.of(caller)
         spec = await clients.calls.job_spec(
             order.portrait,
@@ -96,7 +101,7 @@ class Gateway:
         )
         job = await clients.calls.create_job(spec, request_id=order.request_id)
         if order.webhook_url is not None:
-            await self.webhooks.add(caller, job.job_id, order.webhook_url)
+            await self._webhooks_here().add(caller, job.job_id, order.webhook_url)
         return job
 
     async def watch(self, caller: Caller, job_id: str) -> Watch:
@@ -191,3 +196,14 @@ class Gateway:
     async def delete_avatar(self, caller: Caller, avatar_id: str) -> None:
         """Delete an avatar; finished videos stay. Raises: AvatarNotFound, VisemaError."""
         await (await self.clients.of(caller)).calls.delete_avatar(avatar_id)
+
+    def _make_webhooks(self) -> Webhooks | None:
+        secret = self.settings.webhook_secret
+        if secret is None:
+            return None
+        return Webhooks(Deliveries(self._database), self.watches, self._outbound, secret.get_secret_value())
+
+    def _webhooks_here(self) -> Webhooks:
+        if self._webhooks is None:
+            raise PreconditionFailed("webhooks are not configured here", field="webhook_url")
+        return self._webhooks

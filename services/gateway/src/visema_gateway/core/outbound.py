@@ -4,62 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from visema_kit.errors import InvalidInput, Unavailable
 
 TIMEOUT_S: Final = 10.0
 LONGEST_URL: Final = 2048
+LAST_PORT: Final = 65535
 PORTS: Final = {"https": 443, "http": 80}
+HOST: Final = re.compile(r"[a-z0-9._:-]{1,253}")
+RESOLVERS: Final = 4  # threads of their own: names that nobody answers for hold up nothing else
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A URL and the one address that it is called at: a name that resolves to another one later changes nothing."""
 
-    url: SplitResult
-    port: int
+    url: httpx.URL
     address: str
 
     @property
-    def pinned_url(self) -> str:
+    def pinned_url(self) -> httpx.URL:
         """The URL with the address in place of the host."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return self.url._replace(netloc=f"{host}:{self.port}", fragment="").geturl()
+        return self.url.copy_with(host=self.address, fragment=None)
 
     @property
     def host_header(self) -> str:
         """The host as the client wrote it."""
-        return self.url.netloc
+        return self.url.netloc.decode("ascii")
 
 
 class Outbound:
     """Sends POST requests to public addresses only.
 
-    Args: private_hosts: hosts that may have private addresses and plain HTTP, because the operator says so.
+    Args:
+        private_hosts: Hosts that may have private addresses and plain HTTP, because the operator says so.
+        timeout_s: Longest time for a name to be resolved, and for an answer.
     """
 
-    def __init__(self, private_hosts: frozenset[str]) -> None:
+    def __init__(self, private_hosts: frozenset[str], timeout_s: float = TIMEOUT_S) -> None:
         self._private_hosts = private_hosts
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
 
     async def target(self, url: str) -> Target:
-        """Resolve and check. Raises: InvalidInput: not allowed. Unavailable: the name cannot be resolved."""
-        parts, port = check_url(url, self._private_hosts)
-        host = parts.hostname or ""
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Unavailable(f"{host} cannot be resolved") from error
-        addresses = [str(entry[4][0]) for entry in found]
-        if host not in self._private_hosts and not all(is_public(address) for address in addresses):
-            raise InvalidInput(f"{host} has an address that is not public", field="webhook_url")
-        return Target(parts, port, addresses[0])
+        """Resolve and check. Raises: InvalidInput: not allowed. Unavailable: the name cannot be resolved (now)."""
+        checked = check_url(url, self._private_hosts)
+        addresses = await self._addresses(checked.host)
+        if checked.host not in self._private_hosts and not all(is_public(address) for address in addresses):
+            raise InvalidInput(f"{checked.host} has an address that is not public", field="webhook_url")
+        return Target(checked, addresses[0])
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> int:
         """POST. Returns: the status; the answer's body is not read. Raises: InvalidInput, Unavailable."""
@@ -69,34 +69,52 @@ class Outbound:
             target.pinned_url,
             content=body,
             headers={**headers, "Host": target.host_header},
-            extensions={"sni_hostname": target.url.hostname},
+            extensions={"sni_hostname": target.url.host},
         )
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 response = await self._http.send(request, stream=True)
                 await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable(f"{target.host_header} does not answer") from error
         return response.status_code
 
+    async def _addresses(self, host: str) -> list[str]:
+        resolve = asyncio.get_running_loop().run_in_executor(self._resolvers, _resolve, host)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await resolve
+        except UnicodeError:
+            raise InvalidInput(f"{host} is no name of a host", field="webhook_url") from None
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"{host} cannot be resolved") from error
+
     async def close(self) -> None:
         """Close connections."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
         await self._http.aclose()
 
 
-def check_url(url: str, private_hosts: frozenset[str]) -> tuple[SplitResult, int]:
-    """A URL and its port, as far as they can be judged without asking the DNS. Raises: InvalidInput."""
+def check_url(text: str, private_hosts: frozenset[str]) -> httpx.URL:
+    """A URL, as far as it can be judged without asking the DNS; what is called is what was checked.
+
+    Raises: InvalidInput.
+    """
     try:
-        parts = urlsplit(url)
-        port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
         raise InvalidInput("this is no URL", field="webhook_url") from None
-    host = parts.hostname or ""
-    if len(url) > LONGEST_URL or not host or not port or parts.username is not None or not url.isascii():
+    port = url.port or PORTS.get(url.scheme, 0)
+    right = HOST.fullmatch(url.host) and 0 < port <= LAST_PORT
+    if len(text) > LONGEST_URL or not right or url.userinfo or not text.isascii():
         raise InvalidInput("a webhook needs a URL like https://host/path, without credentials", field="webhook_url")
-    if parts.scheme != "https" and host not in private_hosts:
+    if url.scheme != "https" and url.host not in private_hosts:
         raise InvalidInput("a webhook needs https", field="webhook_url")
-    return parts, port
+    return url
+
+
+def _resolve(host: str) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def is_public(address: str) -> bool:

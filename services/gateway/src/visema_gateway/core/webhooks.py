@@ -1,4 +1,4 @@
-"""Tells clients' servers that a job has ended: signed, repeated, remembered over restarts."""
+"""Tells clients' servers that a job has ended: signed, repeated, and by one of several gateways."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import asyncio
 import hashlib
 import hmac
 import time
+from contextlib import suppress
 from typing import Final
 
-from visema_kit.errors import JobNotFound, PreconditionFailed, VisemaError
+from visema_kit.errors import JobNotFound, Unauthenticated, VisemaError
 from visema_kit.logs import get_logger
 
 from visema_gateway.core.callers import Caller
-from visema_gateway.core.library import Library, PendingWebhook
+from visema_gateway.core.deliveries import LEASE_S, Deliveries, Key, PendingWebhook
 from visema_gateway.core.outbound import Outbound
+from visema_gateway.core.seal import Seal
 from visema_gateway.core.views import job_view
 from visema_gateway.core.watches import Watches
 
 SIGNATURE_HEADER: Final = "Visema-Signature"
+DELIVERY_HEADER: Final = "Visema-Delivery"
 PAUSES_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 FIRST_REFUSAL: Final = 300
+CLAIM_S: Final = LEASE_S / 4
+FORGET_S: Final = 5.0
 
 log = get_logger(__name__)
 
@@ -31,86 +36,128 @@ def signature(secret: str, body: bytes, time_s: int) -> str:
 
 
 class Webhooks:
-    """Delivers webhooks. After a restart a scope's webhooks go on with its first request, which brings the token."""
+    """Delivers webhooks, at least once each.
+
+    A gateway that ends hands its webhooks on, and what a dead one had is taken over when its lease has run out.
+    Args: secret: signs the webhooks, and seals the tokens that ask for their jobs.
+    """
 
     def __init__(
         self,
-        library: Library,
+        deliveries: Deliveries,
         watches: Watches,
         outbound: Outbound,
-        secret: str | None,
+        secret: str,
         pauses_s: tuple[float, ...] = PAUSES_S,
     ) -> None:
-        self._library = library
+        self._deliveries = deliveries
         self._watches = watches
         self._outbound = outbound
         self._secret = secret
+        self._seal = Seal(secret)
         self._pauses_s = pauses_s
-        self._awake: set[str] = set()
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._claiming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Go on with what is pending, here and at gateways that end."""
+        self._claiming = asyncio.create_task(self._claim_always(), name="webhooks")
 
     async def check(self, url: str) -> None:
-        """Raises: PreconditionFailed: there are no webhooks here. InvalidInput, Unavailable: not this one."""
-        if self._secret is None:
-            raise PreconditionFailed("webhooks are not configured here", field="webhook_url")
+        """Raises: InvalidInput, Unavailable: not this one."""
         await self._outbound.target(url)
 
     async def add(self, caller: Caller, job_id: str, url: str) -> None:
-        """Deliver when the job has ended."""
-        webhook = PendingWebhook(caller.scope, job_id, url)
-        await self._library.add_webhook(webhook)
-        self._start(caller, webhook)
-
-    async def wake(self, caller: Caller) -> None:
-        """Go on with what an earlier process left for this caller."""
-        if self._secret is None or caller.scope in self._awake:
-            return
-        self._awake.add(caller.scope)
-        for webhook in await self._library.webhooks(caller.scope):
-            self._start(caller, webhook)
+        """Deliver when the job has ended. A job has one webhook: the first. Raises: StoreUnavailable."""
+        sealed = None if caller.token is None else self._seal.close(caller.token, job_id)
+        webhook = PendingWebhook(caller.scope, job_id, url, sealed)
+        if await self._deliveries.add(webhook):
+            self._start(webhook)
 
     async def close(self) -> None:
-        """Stop; what is pending stays remembered."""
-        tasks = list(self._tasks.values())
+        """Stop; what is pending is for others, or for the next process."""
+        tasks = [*self._tasks.values(), *([self._claiming] if self._claiming else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(VisemaError):  # then the lease runs out
+            await self._deliveries.release()
 
-    def _start(self, caller: Caller, webhook: PendingWebhook) -> None:
-        key = (webhook.scope, webhook.job_id)
-        if key not in self._tasks:
-            task = asyncio.create_task(self._deliver(caller, webhook), name=f"webhook-{webhook.job_id}")
-            self._tasks[key] = task
-            task.add_done_callback(lambda _: self._tasks.pop(key, None))
-
-    async def _deliver(self, caller: Caller, webhook: PendingWebhook) -> None:
-        for pause_s in (*self._pauses_s, None):
+    async def _claim_always(self) -> None:
+        while True:
             try:
-                status = await self._attempt(caller, webhook)
-            except JobNotFound:
-                break
+                await self._claim()
             except VisemaError as error:
-                status = 0
+                log.warning("webhooks_not_claimed", reason=error.reason)
+            except Exception:
+                log.exception("webhooks_not_claimed")
+            await asyncio.sleep(CLAIM_S)
+
+    async def _claim(self) -> None:
+        running = dict(self._tasks)
+        owned, taken = await self._deliveries.claim()
+        for key, task in running.items():
+            if key not in owned:
+                task.cancel()  # it has just ended, or we were silent for too long and somebody else does it
+        for webhook in taken:
+            self._start(webhook)
+
+    def _start(self, webhook: PendingWebhook) -> None:
+        task = asyncio.create_task(self._deliver(webhook), name=f"webhook-{webhook.job_id}")
+        self._tasks[webhook.key] = task
+        task.add_done_callback(lambda ended: self._ended(webhook.key, ended))
+
+    def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+
+    async def _deliver(self, webhook: PendingWebhook) -> None:
+        for pause_s in (*self._pauses_s[webhook.attempts :], None):
+            try:
+                if await self._attempt(webhook):
+                    break
+            except VisemaError as error:
                 log.warning("webhook_failed", job_id=webhook.job_id, reason=error.reason, message=error.message)
-            if 0 < status < FIRST_REFUSAL:
-                log.info("webhook_delivered", job_id=webhook.job_id, status=status)
+            except Exception:  # a defect, which would come again with each attempt
+                log.exception("webhook_given_up", job_id=webhook.job_id)
                 break
             if pause_s is None:
-                log.warning("webhook_given_up", job_id=webhook.job_id, status=status)
+                log.warning("webhook_given_up", job_id=webhook.job_id)
                 break
+            with suppress(VisemaError):  # then it is tried once more than it should be
+                await self._deliveries.failed(webhook)
             await asyncio.sleep(pause_s)
-        try:
-            await self._library.remove_webhook(webhook)
-        except VisemaError as error:  # it is delivered once more after a restart
-            log.warning("webhook_not_removed", job_id=webhook.job_id, reason=error.reason)
+        await self._forget(webhook)
 
-    async def _attempt(self, caller: Caller, webhook: PendingWebhook) -> int:
-        watch = await self._watches.of(caller, webhook.job_id)
-        await watch.end()
+    async def _attempt(self, webhook: PendingWebhook) -> bool:
+        """Whether there is nothing left to do: it was accepted, or there is no job. Raises: VisemaError."""
+        try:
+            watch = await self._watches.of(self._caller(webhook), webhook.job_id)
+            await watch.end()
+        except (JobNotFound, Unauthenticated) as error:
+            log.warning("webhook_given_up", job_id=webhook.job_id, reason=error.reason)
+            return True
         body = job_view(watch.job).model_dump_json().encode()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "VISEMA-webhook",
-            SIGNATURE_HEADER: signature(self._secret or "", body, int(time.time())),
+            DELIVERY_HEADER: webhook.job_id,
+            SIGNATURE_HEADER: signature(self._secret, body, int(time.time())),
         }
-        return await self._outbound.post(webhook.url, body, headers)
+        status = await self._outbound.post(webhook.url, body, headers)
+        accepted = status < FIRST_REFUSAL
+        log.info("webhook_answered", job_id=webhook.job_id, status=status, accepted=accepted)
+        return accepted
+
+    def _caller(self, webhook: PendingWebhook) -> Caller:
+        if webhook.sealed_token is None:
+            return Caller(webhook.scope, None)
+        return Caller(webhook.scope, self._seal.open(webhook.sealed_token, webhook.job_id))
+
+    async def _forget(self, webhook: PendingWebhook) -> None:
+        while True:
+            try:
+                return await self._deliveries.remove(webhook)
+            except VisemaError as error:
+                log.warning("webhook_not_removed", job_id=webhook.job_id, reason=error.reason)
+            await asyncio.sleep(FORGET_S)

@@ -19,8 +19,8 @@ from harness import (
     orchestrator_process,
     until,
 )
-from postgres import Postgres, missing_reason, running_postgres
 from stage_fakes import FakeStages
+from support.postgres import Postgres, missing_reason, running_postgres
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.objects import StoreConfig
 

@@ -226,6 +226,26 @@ async def test_tokens_are_passed_on_and_scopes_see_only_their_own(web: httpx.Asy
     assert script.tokens == {f"Bearer {'a' * 20}", f"Bearer {'b' * 20}"}
 
 
+async def test_a_path_that_means_two_things_is_never_answered_from_a_cache(web: httpx.AsyncClient) -> None:
+    pictures = {f"Bearer {name * 20}": PICTURE + name.encode() for name in "ab"}
+    etag = ""
+    for token, picture in pictures.items():
+        headers = {"Authorization": token}
+        await web.post("/avatar/upload", files={"image": ("p.jpg", picture)}, data={"name": "x"}, headers=headers)
+        replies = [
+            await web.get("/avatar/1/image", headers=headers | more)
+            for more in ({"If-None-Match": etag}, {"Range": "bytes=0-3"}, {"Range": "bytes=999-"})
+        ]
+        assert [reply.status_code for reply in replies] == [200, 206, 416]
+        assert replies[0].content == picture
+        etag = replies[0].headers["etag"]
+        replies.append(await web.get("/avatar/1/image", headers=headers | {"If-None-Match": etag}))
+        assert replies[-1].status_code == 304
+        for reply in replies:
+            assert "authorization" in reply.headers["vary"].lower()
+            assert "no-cache" in reply.headers["cache-control"]
+
+
 async def test_pages_carry_a_strict_policy_and_load_nothing_from_elsewhere(web: httpx.AsyncClient) -> None:
     start = await web.get("/")
     assert "default-src 'none'" in start.headers["content-security-policy"]

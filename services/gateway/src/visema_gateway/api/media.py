@@ -64,7 +64,8 @@ async def object_response(
 ) -> Response:
     """An object, or the range of it that the request wants. With a download name browsers save it."""
     etag = f'"{reference.sha256}"'
-    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, max-age=3600"}
+    # Ids count per caller, so that one path names different things: asked for again each time, by its validator.
+    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
     if download_name:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", download_name)
         headers["Content-Disposition"] = (
@@ -78,9 +79,8 @@ async def object_response(
     try:
         part = wanted_range(request.headers.get("range"), size) if in_force else None
     except ValueError:
-        return Response(
-            status_code=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers={"Content-Range": f"bytes */{size}"}
-        )
+        headers["Content-Range"] = f"bytes */{size}"
+        return Response(status_code=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=headers)
     first, length = part or (0, size)
     status = HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK
     headers["Content-Length"] = str(length)

@@ -20,6 +20,7 @@ from visema_kit.errors import AudioTooLong, AudioTooShort, MediaNotAllowed, Medi
 
 from visema_media.audio import BLOCK_SAMPLES, CANONICAL_RATE_HZ, BlockResampler, Samples, WavWriter, frame_count
 from visema_media.limits import MediaLimits
+from visema_media.recording import RecordingJudge
 from visema_media.sniff import SPEECH_FORMATS, MediaFormat, sniff
 
 WARN_DAMAGED = "Parts of the audio are damaged and were left out."
@@ -208,6 +209,7 @@ class _CanonicalWriter:
 
     def __init__(self, channels: int, rate_hz: int) -> None:
         self.heard = 0
+        self._judge = RecordingJudge(rate_hz)
         self._resampler = BlockResampler(channels, rate_hz, CANONICAL_RATE_HZ)
         self._writer = WavWriter(channels, CANONICAL_RATE_HZ)
         self._waiting: list[Samples] = []  # decoders give small pieces; larger blocks cost less
@@ -225,13 +227,14 @@ class _CanonicalWriter:
         """The whole speech."""
         self._write_waiting()
         self._writer.write(self._resampler.finish())
-        return Speech(self._writer.finish(), self._writer.sample_count, warnings)
+        return Speech(self._writer.finish(), self._writer.sample_count, warnings + self._judge.warnings())
 
     def _write_waiting(self) -> None:
         if not self._waiting:
             return
         block = _clean(np.concatenate(self._waiting, axis=1))
         self._waiting, self._waiting_samples = [], 0
+        self._judge.add(block)
         self._writer.write(self._resampler.push(block))
 
 

@@ -6,7 +6,19 @@ import wave
 from pathlib import Path
 
 import pytest
-from quality import PORTRAITS, SAMPLES, SPEECH, Sample, bars_for, idle_bars, measure, missed, write_framed_portrait
+from quality import (
+    PORTRAITS,
+    SAMPLES,
+    SPEECH,
+    Figures,
+    Sample,
+    bars_for,
+    idle_bars,
+    measure,
+    missed,
+    write_framed_portrait,
+)
+from visema.common.v1 import common_pb2
 from visema_client import Visema
 
 pytestmark = [
@@ -22,8 +34,24 @@ pytestmark = [
 def test_a_sample_portrait_meets_every_bar(sample: Sample, language: str, client: Visema, tmp_path: Path) -> None:
     framed, video = tmp_path / "framed.png", tmp_path / "video.mp4"
     write_framed_portrait(sample, 512, framed)
-    client.generate(sample.path, SPEECH[language]).save(video)
-    assert missed(measure(framed, SPEECH[language], video), bars_for(sample)) == []
+    made = client.generate(sample.path, SPEECH[language])
+    made.save(video)
+    figures = measure(framed, SPEECH[language], video)
+    assert missed(figures, bars_for(sample)) == []
+    assert_agrees(made.job.report.quality, figures)
+
+
+def assert_agrees(own: common_pb2.QualityReport, figures: Figures) -> None:
+    """The job's own report says what the meter finds on the encoded video, as far as both measure the same."""
+    assert own.score >= 90
+    assert own.frame_count == figures["frames"]
+    assert own.lag_ms == pytest.approx(figures["audio_lag_ms"], abs=40)  # a frame
+    assert own.correlation == pytest.approx(figures["audio_corr0"], abs=0.15)
+    assert figures["mouth_range"] / 2 < own.mouth_range_percent < figures["mouth_range"] * 2
+    if figures["closed_in_silence"] is not None and own.HasField("closed_in_silence_ratio"):
+        assert own.closed_in_silence_ratio == pytest.approx(figures["closed_in_silence"], abs=0.1)
+    assert own.preservation_db > 60  # lip-sync leaves the rest alone
+    assert own.flicker_levels < 1
 
 
 def test_a_silent_video_is_a_loop_without_a_visible_seam(client: Visema, tmp_path: Path) -> None:

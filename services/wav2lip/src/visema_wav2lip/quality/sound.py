@@ -18,11 +18,11 @@ _BAND_SAMPLES = (4, 40)  # means over 1/4 ms and 2.5 ms: their difference holds 
 _BLOCK_HOPS = 1000  # 10 s
 _LOUD_PERCENTILE = 97
 _RANGE_DB = 30.0  # below the loud parts: a closed mouth
-_UNHEARD_DB = -65.0  # of full scale: loud parts below it are no speech
+_UNHEARD_DB = -85.0  # of full scale: loud parts below it are no speech
 _STEADY_DB, _STEADY_S = 7.0, 1.0  # a second that varies less is a hum or noise
 _RELEASE_S, _ONSET_S = 0.10, 0.06  # lips close a little after the sound and open a little before it
 _LEAST_LOUDNESS = 1e-3  # less is rounding
-_TINY = 1e-10
+_TINY = 1e-12
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

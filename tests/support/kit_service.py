@@ -16,11 +16,12 @@ from visema_kit.server import ServiceSpec, run_service
 from visema_kit.settings import ServiceSettings, load_settings
 
 
-class Slow(Script):
-    """Each call takes `CALL_S` seconds."""
+class Held(Script):
+    """Each call ends once the file `CALL_UNTIL` exists."""
 
     async def act(self) -> None:
-        await asyncio.sleep(float(os.environ.get("CALL_S", "0")))
+        while not Path(os.environ["CALL_UNTIL"]).exists():
+            await asyncio.sleep(0.01)
 
 
 async def start() -> None:
@@ -36,7 +37,7 @@ async def stop() -> None:
 async def main() -> None:
     settings = load_settings(ServiceSettings)
     configure_logs("kit-test", settings.log_level)
-    script: Any = Slow()
+    script: Any = Held()
     await run_service(
         ServiceSpec(
             "kit-test", SERVICES, lambda server: register(server, script), settings, on_start=start, on_stop=stop

@@ -52,12 +52,12 @@ def weed_binary() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now, below the range from which the system gives ports to outgoing connections.
+    """Ports that are free now, below those that the local stack takes and the system gives to outgoing connections.
 
     The process id spreads the ports of test processes that start at the same time.
     """
     ports: list[int] = []
-    candidate = 20000 + (os.getpid() * 37) % 12000
+    candidate = 10_000 + (os.getpid() * 37) % 9_000
     while len(ports) < count:
         candidate += 1
         with socket.socket() as probe, contextlib.suppress(OSError):

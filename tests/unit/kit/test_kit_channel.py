@@ -19,6 +19,7 @@ from visema_kit.errors import QueueFull, StageUnavailable, Unauthenticated
 from visema_kit.status import from_rpc_error
 
 ROUNDS = 100
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 
 
 async def refusals(channel: grpc.aio.Channel) -> Counter[str]:
@@ -41,7 +42,7 @@ async def test_an_early_refusal_is_not_lost_while_the_client_writes(tmp_path: Pa
         async with grpc.aio.insecure_channel(rig.running.address, options=CHANNEL_OPTIONS) as plain:
             lost = await refusals(plain)
     if set(lost) == {Unauthenticated.__name__}:
-        pytest.fail("grpc.aio keeps the status by itself now: visema_kit.kept_status can go")
+        pytest.fail("grpc.aio keeps the status by itself now: _keeping in visema_kit.client_channel can go")
 
 
 async def test_a_refused_upload_keeps_its_reason() -> None:
@@ -58,7 +59,7 @@ async def test_a_stream_that_is_left_early_ends_at_the_server() -> None:
         with ending(stub.Animate(animate_request())) as call:
             await call.read()
             await script.entered.wait()
-        await asyncio.wait_for(script.cancelled.wait(), 10)
+        await asyncio.wait_for(script.cancelled.wait(), PATIENCE_S)
 
 
 async def test_ending_leaves_a_finished_call_as_it_is() -> None:
@@ -72,7 +73,7 @@ async def test_ending_leaves_a_finished_call_as_it_is() -> None:
 async def test_nobody_there_is_stage_unavailable() -> None:
     async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await portrait_pb2_grpc.PortraitAnimationServiceStub(channel).Inspect(animate_request(), timeout=10)
+            await portrait_pb2_grpc.PortraitAnimationServiceStub(channel).Inspect(animate_request(), timeout=PATIENCE_S)
     error = from_rpc_error(caught.value)
     assert type(error) is StageUnavailable
     assert error.retryable
@@ -86,10 +87,8 @@ async def test_calls_go_round_all_addresses() -> None:
         open_channel(f"ipv4:{one.running.address},{two.running.address}") as channel,
     ):
         stub = portrait_pb2_grpc.PortraitAnimationServiceStub(channel)
-        for _ in range(200):
-            with ending(stub.Animate(animate_request())) as call:
-                async for _ in call:
-                    pass
-            if first.seen and second.seen:
-                return
-    pytest.fail("one address got all calls")
+        async with asyncio.timeout(PATIENCE_S):
+            while not (first.seen and second.seen):  # for a while only one may be connected
+                with ending(stub.Animate(animate_request())) as call:
+                    async for _ in call:
+                        pass

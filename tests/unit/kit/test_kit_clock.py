@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 
 import pytest
@@ -60,10 +61,24 @@ def test_without_segments_their_times_are_absent() -> None:
 async def test_waiting_for_the_device_is_not_computing() -> None:
     device = DeviceThread("clock")
     first, second = StageClock("a", ENGINE), StageClock("b", ENGINE)
-    await asyncio.gather(first.compute_on(device, time.sleep, 0.1), second.compute_on(device, time.sleep, 0.01))
+    may_end = threading.Event()
+
+    def hold() -> float:
+        assert may_end.wait(60)
+        return time.perf_counter()
+
+    holding = asyncio.create_task(first.compute_on(device, hold))
+    waiting = asyncio.create_task(second.compute_on(device, time.perf_counter))
+    while first.elapsed_s() < 60 and device.waiting != 1:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.1)
+    may_end.set()
+    free_s, _ = await asyncio.gather(holding, waiting)
+    since_free_s = time.perf_counter() - free_s
     await device.aclose()
-    assert seconds(second.report().wait_duration) >= 0.09
-    assert seconds(second.report().compute_duration) < seconds(first.report().compute_duration)
+    assert seconds(first.report().compute_duration) >= 0.1
+    assert seconds(second.report().wait_duration) >= 0.1
+    assert seconds(second.report().compute_duration) <= since_free_s + 1e-6  # durations are rounded
 
 
 @pytest.mark.parametrize(

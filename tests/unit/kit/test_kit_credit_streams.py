@@ -93,7 +93,7 @@ async def test_a_client_that_floods_is_refused_while_the_server_computes() -> No
         stub = encoding_pb2_grpc.EncodingServiceStub(rig.channel)
         requests = [encode_requests()[0], *map(numbered, range(500))]
         with ending(stub.Encode(iter(requests))) as call:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while encoder.unread < MAX_IN_FLIGHT:  # one is in hand, one waits, and behind it the refusal
                     await asyncio.sleep(0.01)
             encoder.go.set()
@@ -120,7 +120,7 @@ async def test_a_client_that_goes_away_is_a_cancellation_and_not_an_end_of_input
             await call.read()
             await call.read()
             call.cancel()
-            await asyncio.wait_for(encoder.ended.wait(), 10)
+            await asyncio.wait_for(encoder.ended.wait(), 60)
     finally:
         root.handlers = handlers
         root.setLevel(level)

@@ -35,8 +35,11 @@ async def run_check(listen: str) -> tuple[int, str]:
 
 async def test_a_serving_service_is_healthy():
     async with serve(spec()) as running:
-        assert await asyncio.to_thread(health_of, running.address, 30) == "SERVING"
-        assert await run_check(running.address) == (0, "")
+        assert await asyncio.to_thread(health_of, running.address, 60) == "SERVING"
+        async with asyncio.timeout(60):  # a check may be late on a busy machine; containers count several, too
+            while (answer := await run_check(running.address)) == (1, "DEADLINE_EXCEEDED\n"):
+                pass
+        assert answer == (0, "")
 
 
 async def test_an_address_without_a_server_is_unhealthy():

@@ -80,7 +80,8 @@ async def service(folder: Path, **variables: str) -> AsyncIterator[Service]:
 async def test_a_signal_says_not_serving_at_once_finishes_the_call_and_ends_with_0(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    async with service(tmp_path, CALL_S="1.5") as running:
+    go_on = tmp_path / "go_on"
+    async with service(tmp_path, CALL_UNTIL=str(go_on), VISEMA_GRACE_S="1000") as running:
         addresses = await running.addresses()
         assert addresses["pid"] == running.process.pid
         async with open_channel(addresses["grpc"]) as channel:
@@ -92,6 +93,7 @@ async def test_a_signal_says_not_serving_at_once_finishes_the_call_and_ends_with
             running.process.send_signal(number)
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             assert not call.done()
+            go_on.touch()
             assert (await call.read()).HasField("summary")
             assert await call.code() is grpc.StatusCode.OK
         assert await running.ended() == 0
@@ -102,7 +104,7 @@ async def test_a_signal_says_not_serving_at_once_finishes_the_call_and_ends_with
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    async with service(tmp_path, CALL_S="1000", VISEMA_GRACE_S="1000") as running:
+    async with service(tmp_path, CALL_UNTIL=str(tmp_path / "never"), VISEMA_GRACE_S="1000") as running:
         addresses = await running.addresses()
         async with open_channel(addresses["grpc"]) as channel:
             stub = portrait_pb2_grpc.PortraitAnimationServiceStub(channel)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import trustme
 import urllib3
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.seaweed import free_ports
 from support.servicers import SERVICES, Script, inspect_request, running_rig, settings, spec_of
 from visema.portrait.v1 import portrait_pb2_grpc
 from visema_kit.channel import TlsFiles, open_channel
@@ -77,9 +77,7 @@ async def test_before_the_start_hook_is_done_nothing_is_served(tmp_path: Path) -
         loading.set()
         await loaded.wait()
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     port_file = tmp_path / "port.json"
     spec = spec_of(Script(), on_start=load, settings=settings(listen=address, port_file=port_file))
 
@@ -114,9 +112,7 @@ async def test_a_start_hook_that_fails_closes_everything() -> None:
         nonlocal stopped
         stopped = True
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     for _ in range(2):  # the second time shows that the port is free again
         with pytest.raises(FileNotFoundError):
             async with serve(spec_of(Script(), on_start=fail, on_stop=stop, settings=settings(listen=address))):
@@ -153,7 +149,7 @@ async def test_a_running_call_is_finished_and_a_health_watch_is_not_waited_for()
         assert not closing.done()
         release.set()
         assert (await call).width_px == 1
-        await asyncio.wait_for(closing, 20)
+        await asyncio.wait_for(closing, 60)
 
 
 async def test_a_call_beyond_the_grace_is_cut() -> None:
@@ -211,7 +207,7 @@ def stranger(tmp_path: Path) -> Authority:
 async def refused(address: str, tls: TlsFiles | None) -> None:
     async with open_channel(address, tls) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await inspect(channel, timeout=10)
+            await inspect(channel, timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

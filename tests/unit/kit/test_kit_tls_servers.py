@@ -34,7 +34,7 @@ async def test_a_server_is_trusted_only_with_a_certificate_of_its_own_that_has_n
         serve(spec_of(script, settings=settings(tls_cert=cert, tls_key=key))) as running,
         open_channel(running.address, TlsFiles(ca=ca)) as channel,
     ):
-        call = portrait_pb2_grpc.PortraitAnimationServiceStub(channel).Inspect(inspect_request(), timeout=10)
+        call = portrait_pb2_grpc.PortraitAnimationServiceStub(channel).Inspect(inspect_request(), timeout=60)
         if is_trusted:
             assert (await call).width_px == 1
         else:

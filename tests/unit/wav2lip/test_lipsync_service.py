@@ -15,7 +15,14 @@ from support.drawn_portrait import draw_portrait, moved
 from visema.common.v1 import common_pb2
 from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
 from visema_kit.channel import open_channel
-from visema_kit.errors import CheckpointMissing, CreditExceeded, DeviceBusy, ForeignObject, InvalidInput
+from visema_kit.errors import (
+    CheckpointMissing,
+    CreditExceeded,
+    DeviceBusy,
+    ForeignObject,
+    InvalidInput,
+    LicenseNotAccepted,
+)
 from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import ServiceSpec, serve
@@ -23,8 +30,7 @@ from visema_kit.status import from_rpc_error
 from visema_media.audio import write_wav
 from visema_media.segments import SegmentCodec, read_segment, write_segment
 from visema_media.track import FaceTrack
-from visema_wav2lip.engines.protocol import LipSyncEngine
-from visema_wav2lip.engines.registry import load_engines
+from visema_wav2lip.engines.registry import make_registry
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers
 from visema_wav2lip.servicer import SERVICE, LipSyncServicer
 from visema_wav2lip.settings import Wav2LipSettings
@@ -121,8 +127,10 @@ def settings_for(config: StoreConfig, **changes: object) -> Wav2LipSettings:
 async def client(object_store: ObjectStore, store_config: StoreConfig) -> AsyncIterator[Client]:
     settings = settings_for(store_config, engine="embedded", max_streams=1)
     workers = Workers.start()
-    servicer = LipSyncServicer(LipSyncPipeline(object_store, workers, settings.segment_codec), settings, Metrics())
-    servicer.use(load_engines(settings))
+    engines = make_registry(settings)
+    engines.load()
+    pipeline = LipSyncPipeline(object_store, workers, settings.segment_codec)
+    servicer = LipSyncServicer(pipeline, engines, settings, Metrics())
     spec = ServiceSpec(
         name="wav2lip",
         services=(SERVICE,),
@@ -312,16 +320,9 @@ async def test_a_foreign_video_without_a_face_says_so_and_passes_unchanged(clien
     assert not replies[-1].summary.HasField("quality")
 
 
-def without_checkpoints(settings: Wav2LipSettings) -> LipSyncEngine:
-    raise CheckpointMissing("The file generator.safetensors is missing.")
-
-
-def test_auto_without_checkpoints_degrades_loudly(store_config: StoreConfig) -> None:
-    description = load_engines(settings_for(store_config, engine="auto"), without_checkpoints).choose().description
-    assert description.degraded
-    assert description.degraded_reason
-
-
-def test_neural_without_checkpoints_does_not_start(store_config: StoreConfig) -> None:
-    with pytest.raises(CheckpointMissing):
-        load_engines(settings_for(store_config, engine="neural"), without_checkpoints)
+def test_without_checkpoints_auto_degrades_loudly_and_neural_does_not_start(store_config: StoreConfig) -> None:
+    engines = make_registry(settings_for(store_config, engine="auto"))
+    engines.load()
+    assert engines.choose().info().degraded_reason
+    with pytest.raises((CheckpointMissing, LicenseNotAccepted)):
+        make_registry(settings_for(store_config, engine="neural")).load()

@@ -20,6 +20,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from visema.common.v1 import common_pb2
 
 from visema_kit.tracing import exemplar
 
@@ -136,6 +137,10 @@ class Metrics:
         self._described = False
         for stage, target_s in SLO_TARGETS_S.items():
             self.slo_target.labels(stage).set(target_s)
+
+    def describe_engine(self, stage: str, engine: common_pb2.EngineInfo) -> None:
+        """Say which engine a stage uses."""
+        self.engine_info.labels(stage, engine.name, engine.version, str(engine.degraded).lower()).set(1)
 
     def describe_process(self, service: str) -> None:
         """Add build_info and Python's own process metrics."""

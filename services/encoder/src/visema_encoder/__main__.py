@@ -14,9 +14,8 @@ from visema_kit.server import ServiceSpec, run_service
 from visema_kit.settings import load_settings
 
 from visema_encoder.codecs import SOFTWARE, usable_encoders
-from visema_encoder.job import engine_version
 from visema_encoder.pipeline import EncodingPipeline
-from visema_encoder.servicer import SERVICE, STAGE, EncodingServicer
+from visema_encoder.servicer import SERVICE, STAGE, EncodingServicer, engine_info
 from visema_encoder.settings import EncoderSettings
 from visema_encoder.workers import Workers
 
@@ -28,7 +27,7 @@ async def service_spec(settings: EncoderSettings) -> ServiceSpec:
     workers = Workers(settings.encoder_workers)
     encoders = await asyncio.to_thread(usable_encoders)
     get_logger(__name__).info("video_encoders", usable=encoders)
-    metrics.engine_info.labels(STAGE, SOFTWARE, engine_version(), "false").set(1)
+    metrics.describe_engine(STAGE, engine_info(SOFTWARE))
     scratch = settings.scratch(tempfile.gettempdir())
     pipeline = EncodingPipeline(store, workers, encoders, scratch, settings.encoder_threads)
     servicer = EncodingServicer(pipeline, encoders, settings, metrics)

@@ -17,7 +17,7 @@ from visema_kit.settings import load_settings
 from visema_media.face import warm_up
 from visema_media.limits import MEBIBYTE
 
-from visema_liveportrait.engines.registry import EngineRegistry, neural_loader
+from visema_liveportrait.engines.registry import make_registry
 from visema_liveportrait.pipeline import Pipeline, PipelineConfig
 from visema_liveportrait.servicer import STAGE, PortraitServicer
 from visema_liveportrait.settings import LiveportraitSettings
@@ -28,8 +28,7 @@ def make_spec(settings: LiveportraitSettings) -> ServiceSpec:
     metrics = Metrics()
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     device = DeviceThread(STAGE)
-    meter = DeviceMeter(STAGE, metrics)
-    engines = EngineRegistry(settings.engine, neural_loader(settings, meter), meter)
+    engines = make_registry(settings, DeviceMeter(STAGE, metrics))
     config = PipelineConfig(
         limits=settings.media_limits(),
         codec=settings.segment_codec,
@@ -52,9 +51,7 @@ def make_spec(settings: LiveportraitSettings) -> ServiceSpec:
         await store.wait_for_bucket()
         await device.run(warm_up)
         await device.run(engines.load)
-        chosen = engines.choose()
-        engine = chosen.engine.describe()
-        metrics.engine_info.labels(STAGE, engine.name, engine.version, str(chosen.degraded).lower()).set(1)
+        metrics.describe_engine(STAGE, engines.choose().info())
 
     async def stop() -> None:
         await device.aclose()

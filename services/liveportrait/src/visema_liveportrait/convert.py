@@ -12,7 +12,6 @@ from visema_kit.keys import check_tenant_name
 from visema_media.face import FaceLandmarks
 from visema_media.framing import FaceFlaw, Framing
 
-from visema_liveportrait.engines.registry import ChosenEngine, EngineChoice
 from visema_liveportrait.faces import FaceChoice
 from visema_liveportrait.loops import AnimationRequest, Manifest
 from visema_liveportrait.motion_settings import Expression, MotionSettings
@@ -37,12 +36,6 @@ _EXPRESSIONS: dict[int, Expression] = {
     portrait_pb2.EXPRESSION_PRESET_HAPPY: Expression.HAPPY,
     portrait_pb2.EXPRESSION_PRESET_SAD: Expression.SAD,
     portrait_pb2.EXPRESSION_PRESET_SURPRISED: Expression.SURPRISED,
-}
-_ENGINES: dict[int, EngineChoice] = {
-    common_pb2.ENGINE_CHOICE_UNSPECIFIED: EngineChoice.AUTO,
-    common_pb2.ENGINE_CHOICE_AUTO: EngineChoice.AUTO,
-    common_pb2.ENGINE_CHOICE_NEURAL: EngineChoice.NEURAL,
-    common_pb2.ENGINE_CHOICE_EMBEDDED: EngineChoice.EMBEDDED,
 }
 
 
@@ -122,26 +115,6 @@ def to_motion(message: portrait_pb2.MotionSettings) -> MotionSettings:
     except ValueError as beyond:
         name = str(beyond).partition(" ")[0]
         raise InvalidInput(f"{beyond}.", field=f"motion.{name}") from beyond
-
-
-def to_engine_choice(value: int) -> EngineChoice:
-    """Which engine is asked for. Raises: InvalidInput."""
-    return _known(_ENGINES, value, "engine")
-
-
-def from_engine(chosen: ChosenEngine) -> common_pb2.EngineInfo:
-    """The engine as callers see it."""
-    description = chosen.engine.describe()
-    return common_pb2.EngineInfo(
-        name=description.name,
-        version=description.version,
-        model_license=description.model_license,
-        weights_sha256=description.weights_sha256,
-        device=description.device,
-        degraded=chosen.degraded,
-        degraded_reason=chosen.degraded_reason,
-        capabilities=description.capabilities,
-    )
 
 
 def from_face(face: FaceLandmarks | Manifest) -> portrait_pb2.Face:

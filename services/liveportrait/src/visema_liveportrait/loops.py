@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from visema_kit.digest import digest_of
+from visema_kit.engines import EngineDescription
 from visema_kit.keys import job_key, loop_key
 from visema_media.framing import Framing
 from visema_media.segments import SegmentCodec
 
-from visema_liveportrait.engines.protocol import EngineDescription
 from visema_liveportrait.faces import FaceChoice
 from visema_liveportrait.motion_settings import MotionSettings
 

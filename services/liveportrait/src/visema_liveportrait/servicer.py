@@ -9,21 +9,20 @@ import grpc
 from visema.common.v1 import common_pb2
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
 from visema_kit.clock import StageClock
+from visema_kit.engines import EngineRegistry, engine_choice
 from visema_kit.keys import check_tenant_name
 from visema_kit.metrics import Metrics
 from visema_kit.streams import StreamSlots
 from visema_media.framing import face_flaws
 
 from visema_liveportrait.convert import (
-    from_engine,
     from_face,
     from_flaw,
     from_segment,
-    to_engine_choice,
     to_face_choice,
     to_request,
 )
-from visema_liveportrait.engines.registry import EngineRegistry
+from visema_liveportrait.engines.protocol import AnimationEngine
 from visema_liveportrait.faces import select_face, warnings_for
 from visema_liveportrait.pipeline import Pipeline
 
@@ -34,7 +33,13 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
     """Stage 1 for callers."""
 
     def __init__(
-        self, pipeline: Pipeline, engines: EngineRegistry, metrics: Metrics, *, max_streams: int, max_video_s: float
+        self,
+        pipeline: Pipeline,
+        engines: EngineRegistry[AnimationEngine],
+        metrics: Metrics,
+        *,
+        max_streams: int,
+        max_video_s: float,
     ) -> None:
         """Serve this pipeline.
 
@@ -57,7 +62,7 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         context: grpc.aio.ServicerContext[portrait_pb2.DescribeRequest, portrait_pb2.DescribeResponse],  # noqa: ARG002
     ) -> portrait_pb2.DescribeResponse:
         """What computes when a call does not choose."""
-        return portrait_pb2.DescribeResponse(engine=from_engine(self._engines.choose()))
+        return portrait_pb2.DescribeResponse(engine=self._engines.choose().info())
 
     async def Inspect(  # noqa: N802
         self,
@@ -85,8 +90,8 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
     ) -> AsyncIterator[portrait_pb2.AnimateResponse]:
         """The animation, segment by segment."""
         wanted = to_request(request, self._max_video_s)
-        chosen = self._engines.choose(to_engine_choice(request.engine))
-        engine = from_engine(chosen)
+        chosen = self._engines.choose(engine_choice(request.engine, "engine"))
+        engine = chosen.info()
         with self._slots.taken(), StageClock(STAGE, engine, self._metrics) as clock:
             opened = await self._pipeline.open(wanted, request.portrait, chosen.engine, clock)
             if opened.renders:

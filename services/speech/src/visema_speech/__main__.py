@@ -18,7 +18,7 @@ from visema_speech.engines.catalogue import known_engines
 from visema_speech.engines.espeak.engine import EspeakEngine
 from visema_speech.engines.registry import EngineRegistry
 from visema_speech.pipeline import SpeechPipeline
-from visema_speech.servicer import SERVICE, STAGE, SpeechServicer
+from visema_speech.servicer import SERVICE, STAGE, SpeechServicer, engine_info
 from visema_speech.settings import SpeechSettings
 from visema_speech.voices import Voices
 
@@ -41,8 +41,7 @@ def make_spec(settings: SpeechSettings) -> ServiceSpec:
         voices = Voices(registry, settings.default_voice)
         servicer.use(voices, registry.degraded_reason)
         engine = voices.engine_of(voices.default).describe()
-        degraded = str(bool(registry.degraded_reason)).lower()
-        metrics.engine_info.labels(STAGE, engine.name, engine.version, degraded).set(1)
+        metrics.describe_engine(STAGE, engine_info(engine, voices.default, registry.degraded_reason))
 
     async def stop() -> None:
         await device.aclose()

@@ -13,7 +13,7 @@ from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import ServiceSpec, run_service
 from visema_kit.settings import load_settings
 
-from visema_wav2lip.engines.registry import load_engines
+from visema_wav2lip.engines.registry import make_registry
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers
 from visema_wav2lip.servicer import SERVICE, STAGE, LipSyncServicer
 from visema_wav2lip.settings import Wav2LipSettings
@@ -24,12 +24,13 @@ async def serve(settings: Wav2LipSettings) -> None:
     metrics = Metrics()
     store = ObjectStore(StoreConfig.from_settings(settings), metrics)
     workers = Workers.start()
-    servicer = LipSyncServicer(LipSyncPipeline(store, workers, settings.segment_codec), settings, metrics)
+    engines = make_registry(settings, DeviceMeter(STAGE, metrics))
+    servicer = LipSyncServicer(LipSyncPipeline(store, workers, settings.segment_codec), engines, settings, metrics)
 
     async def start() -> None:
         await store.wait_for_bucket()
-        meter = DeviceMeter(STAGE, metrics)
-        servicer.use(await workers.device.run(load_engines, settings, None, meter))
+        await workers.device.run(engines.load)
+        metrics.describe_engine(STAGE, engines.choose().info())
 
     async def stop() -> None:
         await workers.aclose()

@@ -8,9 +8,10 @@ from fractions import Fraction
 from visema.common.v1 import common_pb2
 from visema_kit import keys
 from visema_kit.digest import digest_of
+from visema_kit.engines import EngineDescription
 from visema_media.segments import SegmentCodec
 
-from visema_wav2lip.engines.protocol import EngineDescription, LipSyncSettings
+from visema_wav2lip.engines.protocol import LipSyncSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class SyncJob:
         """Where the result for `segment` is stored: named by everything that shapes its pixels."""
         digest = digest_of(
             "visema.sync",
-            (engine.name, engine.version, engine.weights_sha256, codec),
+            (*engine.identity(), codec),
             self.audio.sha256,
             (self.frame_rate, self.frame_count, self.settings.mouth_strength),
             reference.object.sha256,

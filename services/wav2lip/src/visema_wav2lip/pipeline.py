@@ -22,8 +22,7 @@ from visema_media.audio import mono_16k
 from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_quality, read_segment, write_segment
 from visema_media.track import FaceTrack
 
-from visema_wav2lip.engines.protocol import Frame, LipSyncSession, Samples
-from visema_wav2lip.engines.registry import ChosenEngine
+from visema_wav2lip.engines.protocol import Frame, LipSyncEngine, LipSyncSession, Samples
 from visema_wav2lip.foreign import FoundFaces, has_face_track, track_faces
 from visema_wav2lip.job import SyncJob
 from visema_wav2lip.quality.meter import QualityMeter
@@ -93,7 +92,7 @@ class LipSyncPipeline:
     async def sync(
         self,
         job: SyncJob,
-        chosen: ChosenEngine,
+        engine: LipSyncEngine,
         audio: Samples,
         segments: AsyncIterator[common_pb2.Segment],
         clock: StageClock,
@@ -105,7 +104,7 @@ class LipSyncPipeline:
         Raises: InvalidInput: segments lie beyond the job's frames or do not fit it. NoFaceFound: the reference shows no
             face. What the store and `segments` raise.
         """
-        run = _Run(self._store, self._workers, self._codec, job, chosen, audio, clock)
+        run = _Run(self._store, self._workers, self._codec, job, engine, audio, clock)
         results: asyncio.Queue[asyncio.Task[SegmentSynced] | None] = asyncio.Queue(_STORED_AHEAD)
         producer = asyncio.create_task(run.produce(segments, results), name="lip-sync")
         try:
@@ -149,12 +148,12 @@ class _Run:
         workers: Workers,
         codec: SegmentCodec,
         job: SyncJob,
-        chosen: ChosenEngine,
+        engine: LipSyncEngine,
         audio: Samples,
         clock: StageClock,
     ) -> None:
         self._store, self._workers, self._codec = store, workers, codec
-        self._job, self._chosen, self._audio, self._clock = job, chosen, audio, clock
+        self._job, self._engine, self._audio, self._clock = job, engine, audio, clock
         self._reference = job.reference
         self._session: LipSyncSession | None = None
         self._frame_shape: tuple[int, ...] = ()
@@ -203,7 +202,7 @@ class _Run:
         self._check_position(segment)
         if self._reference is None:
             self._reference = segment
-        key = self._job.segment_key(segment, self._reference, self._chosen.description, self._codec)
+        key = self._job.segment_key(segment, self._reference, self._engine.describe(), self._codec)
         with self._clock.storage():
             existing = await self._store.stat(key)
         if existing is not None:
@@ -241,7 +240,7 @@ class _Run:
                 self._clock.warn(_NO_FACE_WARNING)
         session = await self._opened(loaded)
         pixels = frames[0].shape[0] * frames[0].shape[1]
-        piece = max(1, self._chosen.description.frames_per_call * _USUAL_PIXELS // pixels)
+        piece = max(1, self._engine.frames_per_call * _USUAL_PIXELS // pixels)
         done: list[Frame] = []
         for first in range(0, len(frames), piece):
             part = frames[first : first + piece]
@@ -291,7 +290,7 @@ class _Run:
     def _open_session(self, frame: Frame, row: FaceTrack) -> LipSyncSession:
         job = self._job
         try:
-            return self._chosen.engine.open(frame, row, self._audio, job.frame_rate, job.frame_count, job.settings)
+            return self._engine.open(frame, row, self._audio, job.frame_rate, job.frame_count, job.settings)
         except ValueError as err:
             raise InvalidInput(f"The face track cannot be used: {err}.", field="segment.object") from err
 

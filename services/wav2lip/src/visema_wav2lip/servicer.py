@@ -13,13 +13,13 @@ from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
 from visema_kit import keys
 from visema_kit.clock import StageClock
 from visema_kit.credit import SegmentInbox, first_request, negotiated_in_flight
-from visema_kit.errors import InvalidInput, Unavailable
+from visema_kit.engines import EngineRegistry, engine_choice
+from visema_kit.errors import InvalidInput
 from visema_kit.metrics import Metrics
 from visema_kit.quality import add_quality, quality_report
 from visema_kit.streams import StreamSlots
 
-from visema_wav2lip.engines.protocol import EngineDescription, LipSyncSettings
-from visema_wav2lip.engines.registry import ChosenEngine, EngineChoice, EngineRegistry
+from visema_wav2lip.engines.protocol import LipSyncEngine, LipSyncSettings
 from visema_wav2lip.job import SyncJob
 from visema_wav2lip.pipeline import LipSyncPipeline, SegmentSynced
 from visema_wav2lip.settings import Wav2LipSettings
@@ -28,32 +28,25 @@ STAGE = "wav2lip"
 SERVICE = lipsync_pb2.DESCRIPTOR.services_by_name["LipSyncService"].full_name
 _FRAME_RATES = (10, 60)  # per second; between them mouth motion can be planned
 _STRONGEST_MOUTH = 1.5
-_CHOICES = {
-    common_pb2.ENGINE_CHOICE_UNSPECIFIED: EngineChoice.AUTO,
-    common_pb2.ENGINE_CHOICE_AUTO: EngineChoice.AUTO,
-    common_pb2.ENGINE_CHOICE_NEURAL: EngineChoice.NEURAL,
-    common_pb2.ENGINE_CHOICE_EMBEDDED: EngineChoice.EMBEDDED,
-}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
-    """Serves lip-sync. Every call is one video; `engines` is set once they are loaded."""
+    """Serves lip-sync. Every call is one video."""
 
-    def __init__(self, pipeline: LipSyncPipeline, settings: Wav2LipSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: LipSyncPipeline,
+        engines: EngineRegistry[LipSyncEngine],
+        settings: Wav2LipSettings,
+        metrics: Metrics,
+    ) -> None:
         self._pipeline = pipeline
+        self._engines = engines
         self._settings = settings
         self._metrics = metrics
-        self._engines: EngineRegistry | None = None
         self._slots = StreamSlots(settings.max_streams)
-
-    def use(self, engines: EngineRegistry) -> None:
-        """Serve with these engines from now on."""
-        self._engines = engines
-        description = engines.choose().description
-        degraded = str(description.degraded).lower()
-        self._metrics.engine_info.labels(STAGE, description.name, description.version, degraded).set(1)
 
     async def Describe(  # noqa: N802  # the RPC's name
         self,
@@ -61,7 +54,7 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         context: Context,  # noqa: ARG002  # the RPC's shape
     ) -> lipsync_pb2.DescribeResponse:
         """The engine that a call gets that does not ask for one."""
-        return lipsync_pb2.DescribeResponse(engine=engine_info(self._chosen(EngineChoice.AUTO).description))
+        return lipsync_pb2.DescribeResponse(engine=self._engines.choose().info())
 
     async def Sync(  # noqa: N802  # the RPC's name
         self,
@@ -72,11 +65,9 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
         with self._slots.taken():
             opened = (await first_request(request_iterator)).open
             job = job_of(opened, self._settings.max_video_s)
-            if opened.engine not in _CHOICES:
-                raise InvalidInput("There is no such kind of engine.", field="open.engine")
-            chosen = self._chosen(_CHOICES[opened.engine])
+            chosen = self._engines.choose(engine_choice(opened.engine, "open.engine"))
             max_in_flight = negotiated_in_flight(opened.max_in_flight, self._settings.wav2lip_max_in_flight)
-            engine = engine_info(chosen.description)
+            engine = chosen.info()
             with StageClock(STAGE, engine, self._metrics) as clock:
                 chosen.engine.check_room()
                 audio = await self._pipeline.load_audio(job, clock)
@@ -86,7 +77,7 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
                 frames_done, quality = 0, common_pb2.QualityStatistics()
                 async with (
                     SegmentInbox(request_iterator, max_in_flight) as inbox,
-                    aclosing(self._pipeline.sync(job, chosen, audio, inbox, clock)) as results,
+                    aclosing(self._pipeline.sync(job, chosen.engine, audio, inbox, clock)) as results,
                 ):
                     async for synced in results:
                         inbox.release()
@@ -102,11 +93,6 @@ class LipSyncServicer(lipsync_pb2_grpc.LipSyncServiceServicer):
                     summary.quality.CopyFrom(report)
                 yield lipsync_pb2.SyncResponse(summary=summary)
 
-    def _chosen(self, choice: EngineChoice) -> ChosenEngine:
-        if self._engines is None:
-            raise Unavailable("The engine is being loaded.")
-        return self._engines.choose(choice)
-
 
 def segment_done(synced: SegmentSynced) -> lipsync_pb2.SyncResponse:
     """The reply for a segment that is stored."""
@@ -114,20 +100,6 @@ def segment_done(synced: SegmentSynced) -> lipsync_pb2.SyncResponse:
     if synced.quality.frame_count:
         reply.quality.CopyFrom(synced.quality)
     return reply
-
-
-def engine_info(description: EngineDescription) -> common_pb2.EngineInfo:
-    """An engine for Describe and reports."""
-    return common_pb2.EngineInfo(
-        name=description.name,
-        version=description.version,
-        model_license=description.model_license,
-        weights_sha256=description.weights_sha256,
-        device=description.device,
-        degraded=description.degraded,
-        degraded_reason=description.degraded_reason,
-        capabilities=description.capabilities,
-    )
 
 
 def job_of(opened: lipsync_pb2.SyncOpen, max_video_s: float) -> SyncJob:

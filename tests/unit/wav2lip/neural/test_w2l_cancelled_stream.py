@@ -19,7 +19,6 @@ from visema_kit.clock import StageClock  # noqa: E402
 from visema_media.segments import MEDIA_TYPE, SegmentCodec, write_segment  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines.protocol import LipSyncSettings  # noqa: E402
-from visema_wav2lip.engines.registry import ChosenEngine  # noqa: E402
 from visema_wav2lip.job import SyncJob  # noqa: E402
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers  # noqa: E402
 
@@ -66,9 +65,8 @@ async def test_a_cancelled_stream_stops_its_device_before_the_next_batch(object_
 
     workers = Workers.start()
     pipeline = LipSyncPipeline(object_store, workers, SegmentCodec.LOSSLESS)
-    chosen = ChosenEngine(engine, engine.describe())
     clock = StageClock("wav2lip", common_pb2.EngineInfo())
-    results = pipeline.sync(job, chosen, np.zeros(16_000, np.float32), segments(), clock)
+    results = pipeline.sync(job, engine, np.zeros(16_000, np.float32), segments(), clock)
     reading = asyncio.create_task(anext(results))
     assert await asyncio.to_thread(generator.started.wait, 60)
     if leave == "to its end":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from visema_kit.checkpoints_store import CheckpointFolder
 from visema_kit.device_meter import DeviceMeter
+from visema_kit.engines import EngineDescription
 from visema_kit.torch_device import Batches, watch_memory, with_memory
 from visema_media.framing import FramedPortrait
 
@@ -19,7 +20,7 @@ from visema_liveportrait.engines.neural_device import ComputeDevice
 from visema_liveportrait.engines.neural_motion import SourceFace, closed_lips, driving_keypoints, eye_openness
 from visema_liveportrait.engines.neural_track import LandmarkMotion
 from visema_liveportrait.engines.neural_weights import LivePortraitNetworks, load_networks
-from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
+from visema_liveportrait.engines.protocol import RenderedFrames
 from visema_liveportrait.geometry import FloatArray, ImageArray
 from visema_liveportrait.geometry.crop import (
     SOURCE_CROP_PX,

@@ -7,35 +7,11 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from visema_kit.engines import Engine
 from visema_media.framing import FramedPortrait
 from visema_media.track import FaceTrack
 
 from visema_liveportrait.motion_plan import MotionPlan
-
-
-@dataclass(frozen=True, slots=True)
-class EngineDescription:
-    """What computes, and under which licence.
-
-    Attributes:
-        name: Engine name, a small closed set, e.g. `embedded` or `liveportrait`.
-        version: Version of code and settings; part of every object key.
-        model_license: SPDX expression where there is one.
-        weights_sha256: Over the weights in use; empty for engines without weights.
-        device: E.g. `cpu` or `cuda:0 NVIDIA H100`.
-        capabilities: E.g. `gaze`, `expression`.
-    """
-
-    name: str
-    version: str
-    model_license: str
-    weights_sha256: str
-    device: str
-    capabilities: tuple[str, ...]
-
-    def identity(self) -> tuple[str, str, str]:
-        """What object keys depend on: name, version and weights."""
-        return self.name, self.version, self.weights_sha256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,19 +44,8 @@ class PreparedPortrait(Protocol):
         ...
 
 
-class AnimationEngine(Protocol):
+class AnimationEngine(Engine, Protocol):
     """Makes portraits ready for animation."""
-
-    def describe(self) -> EngineDescription:
-        """What computes; cheap, any thread."""
-        ...
-
-    def check_room(self) -> None:
-        """Ask whether one more call may begin; cheap, any thread.
-
-        Raises: DeviceBusy: the device has no memory for it at the moment.
-        """
-        ...
 
     def prepare(self, portrait: FramedPortrait) -> PreparedPortrait:
         """Analyse a framed portrait. Called on the device thread only.

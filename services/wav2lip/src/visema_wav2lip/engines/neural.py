@@ -13,6 +13,7 @@ import torch
 from visema_kit.checkpoints import WAV2LIP, check_license
 from visema_kit.checkpoints_store import CheckpointFolder
 from visema_kit.device_meter import DeviceMeter
+from visema_kit.engines import EngineDescription
 from visema_kit.torch_device import choose_device, watch_memory
 from visema_media.track import FaceTrack
 
@@ -28,7 +29,7 @@ from visema_wav2lip.engines.neural_generator import (
     warm_up,
 )
 from visema_wav2lip.engines.neural_session import NeuralSession
-from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncEngine, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import Frame, LipSyncEngine, LipSyncSettings, Samples
 from visema_wav2lip.mel import gate_silence, log_mel
 from visema_wav2lip.model.wav2lip import Wav2Lip
 
@@ -85,8 +86,12 @@ class NeuralEngine:
             weights_sha256=self._weights_sha256,
             device=device_name(self._device),
             capabilities=("foreign-video", "any-size"),
-            frames_per_call=batch_size(self._options, self._device),
         )
+
+    @property
+    def frames_per_call(self) -> int:
+        """A batch."""
+        return batch_size(self._options, self._device)
 
     def check_room(self) -> None:
         """Raises: DeviceBusy: there is no memory for a frame at the moment."""

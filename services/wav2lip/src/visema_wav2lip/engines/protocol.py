@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from visema_kit.engines import Engine
 from visema_media.track import FaceTrack
 
 Frame = npt.NDArray[np.uint8]
@@ -18,38 +19,6 @@ Samples = npt.NDArray[np.float32]
 """Mono speech, float32 (n,) in [-1, 1] at SPEECH_RATE_HZ."""
 
 SPEECH_RATE_HZ = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class EngineDescription:
-    """Who computes, and how well.
-
-    Attributes:
-        name: From a small closed set: `embedded`, `wav2lip`.
-        version: Version of code and constants; part of every object key made with the engine.
-        model_license: SPDX expression where there is one.
-        weights_sha256: Empty for an engine without weights.
-        device: e.g. `cpu`.
-        degraded: A better engine exists but cannot run here.
-        degraded_reason: Why, in words for a person.
-        capabilities: e.g. `foreign-video`.
-        frames_per_call: Frames of 512x512 pixels that `apply` should get at once: well below a second of work, as
-            cancellation is looked at between calls.
-    """
-
-    name: str
-    version: str
-    model_license: str
-    weights_sha256: str
-    device: str
-    degraded: bool = False
-    degraded_reason: str = ""
-    capabilities: tuple[str, ...] = ()
-    frames_per_call: int = 8
-
-    def degraded_because(self, reason: str) -> EngineDescription:
-        """The same engine standing in for a better one."""
-        return replace(self, degraded=True, degraded_reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +54,13 @@ class LipSyncSession(Protocol):
         ...
 
 
-class LipSyncEngine(Protocol):
+class LipSyncEngine(Engine, Protocol):
     """Makes sessions. Called from one device thread only."""
 
-    def describe(self) -> EngineDescription:
-        """Who computes."""
-        ...
-
-    def check_room(self) -> None:
-        """Ask whether one more call may begin; cheap, any thread.
-
-        Raises: DeviceBusy: the device has no memory for it at the moment.
+    @property
+    def frames_per_call(self) -> int:
+        """Frames of 512x512 pixels that `apply` should get at once: well below a second of work, as cancellation is
+        looked at between calls, and so are other jobs.
         """
         ...
 

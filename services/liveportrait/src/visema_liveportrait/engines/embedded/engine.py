@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from visema_kit.device_meter import DeviceMeter
+from visema_kit.engines import EngineDescription
 from visema_media.face import person_mask
 from visema_media.framing import FramedPortrait
 
@@ -15,7 +16,7 @@ from visema_liveportrait.engines.embedded.face_motion import LidMotion, carried,
 from visema_liveportrait.engines.embedded.fields import BasisFields, build_fields
 from visema_liveportrait.engines.embedded.mesh_points import LEFT_EYE, RIGHT_EYE, SKIN_POINT_COUNT
 from visema_liveportrait.engines.embedded.regions import analyse, motion_window
-from visema_liveportrait.engines.protocol import EngineDescription, RenderedFrames
+from visema_liveportrait.engines.protocol import RenderedFrames
 from visema_liveportrait.motion_plan import MotionPlan
 
 NAME, VERSION = "embedded", "1"

@@ -10,16 +10,18 @@ from fractions import Fraction
 
 import numpy as np
 from visema_kit.device_meter import DeviceMeter
+from visema_kit.engines import EngineDescription
 from visema_media.track import FaceTrack
 
 from visema_wav2lip.engines.embedded import geometry, pose, seam, teeth, warp
 from visema_wav2lip.engines.embedded.interior import Interior
 from visema_wav2lip.engines.embedded.palette import take_palette
-from visema_wav2lip.engines.protocol import EngineDescription, Frame, LipSyncSession, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import Frame, LipSyncSession, LipSyncSettings, Samples
 from visema_wav2lip.mouthplan import MouthPlan, MouthPose
 from visema_wav2lip.visemes import plan_mouth
 
 NAME = "embedded"
+FRAMES_PER_CALL = 8  # a tenth of a second
 _VERSION = "1"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
@@ -44,6 +46,11 @@ class EmbeddedEngine:
             device="cpu",
             capabilities=("foreign-video", "any-size"),
         )
+
+    @property
+    def frames_per_call(self) -> int:
+        """See the protocol."""
+        return FRAMES_PER_CALL
 
     def check_room(self) -> None:
         """There always is: frames are drawn one by one in the process's own memory."""

@@ -36,6 +36,8 @@ async def test_generate_status_and_download_have_the_promised_shapes(web: httpx.
     assert status["status"] == "completed"
     assert (status["percent"], status["engine"], status["degraded"]) == (100, "embedded", True)
     assert set(status["stages"]) == {"liveportrait", "wav2lip", "encoder"}
+    assert (status["quality"]["score"], status["quality"]["lag_ms"]) == (87, 20)
+    assert status["quality"]["warnings"] == ["The mouth does not close in pauses."]
     whole = await web.get(f"/download/{job_id}")
     assert whole.headers["content-type"] == "video/mp4"
     assert len(whole.content) == int(whole.headers["content-length"]) == 320_000
@@ -56,6 +58,7 @@ async def test_the_session_log_is_json_lines_with_the_report_last(web: httpx.Asy
     lines = [json.loads(line) for line in (await web.get(f"/download/{job_id}/log")).text.splitlines()]
     assert [line["event"] for line in lines][-2:] == ["job_end", "job_report"]
     assert lines[-1]["job"]["video"]["frames"] == 50
+    assert lines[-1]["job"]["quality"]["score"] == 87
 
 
 async def test_an_unfinished_video_is_a_conflict(web: httpx.AsyncClient, script: Script) -> None:

@@ -25,7 +25,7 @@ from visema_gateway.api.deps import (
 )
 from visema_gateway.api.media import BINARY, object_response
 from visema_gateway.api.problems import documented
-from visema_gateway.core.views import ErrorView, JobView, job_view
+from visema_gateway.core.views import ErrorView, JobView, QualityView, job_view
 
 router = APIRouter(tags=["short API"])
 
@@ -62,6 +62,7 @@ class Status(Session):
     engine: str | None = Field(examples=["embedded"])
     degraded: bool = Field(description="True when a better engine exists but could not run.")
     warnings: list[str]
+    quality: QualityView | None = Field(description="How good the video is, once it is there.")
     error: ErrorView | None
 
 
@@ -160,6 +161,7 @@ def _status(job: jobs_pb2.Job) -> dict[str, Any]:
         engine=view.engine,
         degraded=view.degraded,
         warnings=view.warnings,
+        quality=view.quality,
         error=view.error or _cancelled(view),
     ).model_dump()
 

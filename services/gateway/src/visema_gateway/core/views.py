@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
@@ -53,6 +54,20 @@ class VideoView(BaseModel):
     poster_url: str
 
 
+class QualityView(BaseModel):
+    """How good a video is; docs/quality.md explains the figures. Null: cannot be measured on this video."""
+
+    score: int = Field(ge=0, le=100)
+    lag_ms: float | None = Field(default=None, description="How late the lips are; negative when they are early.")
+    correlation: float | None = Field(default=None, description="Of the mouth's opening with the speech's loudness.")
+    mouth_range_percent: float = Field(description="Of the face's height.")
+    closed_in_silence_ratio: float | None = None
+    preservation_db: float | None = Field(default=None, description="Outside the mouth; 99 is untouched.")
+    flicker_levels: float | None = None
+    frame_count: int = Field(description="Frames that were measured.")
+    warnings: list[str] = Field(default=[], description="They are among the job's warnings too.")
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -74,6 +89,7 @@ class JobView(BaseModel):
     degraded: bool = Field(default=False, description="True when a better engine exists but could not run.")
     degraded_reasons: list[str] = []
     warnings: list[str] = []
+    quality: QualityView | None = Field(default=None, description="How good the video is, once it is there.")
     prepared: bool = Field(default=False, description="True when the avatar's animation existed before.")
     error: ErrorView | None = None
     video: VideoView | None = None
@@ -147,6 +163,7 @@ def job_view(job: jobs_pb2.Job, base_url: str = "") -> JobView:
             "degraded": job.report.degraded,
             "degraded_reasons": list(job.report.degraded_reasons),
             "warnings": list(job.report.warnings),
+            "quality": _quality_view(job.report.quality) if job.report.HasField("quality") else None,
             "prepared": job.report.prepared,
             "error": error_view(job.error) if job.HasField("error") else None,
             "video": _video_view(job, base_url) if job.state == SUCCEEDED else None,
@@ -245,6 +262,11 @@ def _stage_view(
             view.seconds = round(seconds(timeline.end_offset) - seconds(timeline.start_offset), 3)
             view.compute_seconds = seconds(timeline.report.compute_duration)
     return view
+
+
+def _quality_view(quality: common_pb2.QualityReport) -> QualityView:
+    figures = MessageToDict(quality, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return QualityView.model_validate(figures)
 
 
 def _has_all_frames(stage: StageView) -> bool:

@@ -66,6 +66,7 @@ class Script:
         calls: Calls that were seen, by method.
         seen: Requests that were seen, in order.
         tokens: Values of `authorization` that were seen.
+        traces: Values of `traceparent` that were seen; empty for none.
     """
 
     faults: dict[str, list[VisemaError]] = field(default_factory=dict)
@@ -79,11 +80,14 @@ class Script:
     calls: Counter[str] = field(default_factory=Counter)
     seen: list[object] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    traces: set[str] = field(default_factory=set)
 
     def begin(self, method: str, request: object, context: grpc.aio.ServicerContext) -> None:
         self.calls[method] += 1
         self.seen.append(request)
-        self.tokens |= {str(value) for key, value in context.invocation_metadata() or () if key == "authorization"}
+        metadata = dict(context.invocation_metadata() or ())
+        self.tokens |= {str(metadata[name]) for name in ("authorization",) if name in metadata}
+        self.traces.add(str(metadata.get("traceparent", "")))
         if self.faults.get(method):
             raise self.faults[method].pop(0)
 

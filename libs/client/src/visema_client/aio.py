@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class AsyncVisema:
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._connection = Connection(
+        self._connection = Connection.open(
             address, tls=tls, token=token, retry=retry or RetryPolicy(), timeouts=timeouts or Timeouts()
         )
 
@@ -95,6 +96,15 @@ class AsyncVisema:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def as_caller(self, token: str | None, *, retry: RetryPolicy | None = None) -> Self:
+        """A client that speaks for somebody else over this one's connection; it needs no closing.
+
+        For servers that hand on what their own clients ask for. Args: retry: this one's when None.
+        """
+        other = copy.copy(self)
+        other._connection = self._connection.as_caller(token, retry or self._connection.retry)  # noqa: SLF001  # one of us
+        return other
 
     async def close(self) -> None:
         """Close the connection; running calls are cancelled."""

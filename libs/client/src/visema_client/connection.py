@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import grpc
@@ -39,31 +39,49 @@ class Timeouts:
     stream_s: float = 1800.0
 
 
+@dataclass(frozen=True, slots=True)
 class Connection:
-    """One server. Connects when it is used first, and again when the connection breaks.
+    """One server, and who speaks to it. Connects when it is used first, and again when the connection breaks."""
 
-    Raises: OSError: a TLS file cannot be read.
-    """
+    address: str
+    retry: RetryPolicy
+    timeouts: Timeouts
+    jobs: jobs_pb2_grpc.JobServiceAsyncStub
+    avatars: avatars_pb2_grpc.AvatarServiceAsyncStub
+    media: media_pb2_grpc.MediaServiceAsyncStub
+    portraits: portrait_pb2_grpc.PortraitAnimationServiceAsyncStub
+    speech: speech_pb2_grpc.SpeechServiceAsyncStub
+    token: str = field(repr=False)
+    channel: grpc.aio.Channel = field(repr=False)
+    borrowed: bool = False
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        tls: TlsFiles | None,
-        token: str | None,
-        retry: RetryPolicy,
-        timeouts: Timeouts,
-    ) -> None:
-        self.address = address
-        self.retry = retry
-        self.timeouts = timeouts
-        self.metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._channel = open_channel(address, tls)
-        self.jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
-        self.avatars = avatars_pb2_grpc.AvatarServiceStub(self._channel)
-        self.media = media_pb2_grpc.MediaServiceStub(self._channel)
-        self.portraits = portrait_pb2_grpc.PortraitAnimationServiceStub(self._channel)
-        self.speech = speech_pb2_grpc.SpeechServiceStub(self._channel)
+    @classmethod
+    def open(
+        cls, address: str, *, tls: TlsFiles | None, token: str | None, retry: RetryPolicy, timeouts: Timeouts
+    ) -> Connection:
+        """A connection of its own. Raises: OSError: a TLS file cannot be read."""
+        channel = open_channel(address, tls)
+        return cls(
+            address=address,
+            retry=retry,
+            timeouts=timeouts,
+            jobs=jobs_pb2_grpc.JobServiceStub(channel),
+            avatars=avatars_pb2_grpc.AvatarServiceStub(channel),
+            media=media_pb2_grpc.MediaServiceStub(channel),
+            portraits=portrait_pb2_grpc.PortraitAnimationServiceStub(channel),
+            speech=speech_pb2_grpc.SpeechServiceStub(channel),
+            token=token or "",
+            channel=channel,
+        )
+
+    def as_caller(self, token: str | None, retry: RetryPolicy) -> Connection:
+        """The same channel with another caller's token and patience. Only who opened the channel closes it."""
+        return replace(self, token=token or "", retry=retry, borrowed=True)
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """The token, for every call; the channel adds the trace."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else None
 
     @asynccontextmanager
     async def typed_errors(self) -> AsyncIterator[None]:
@@ -83,7 +101,7 @@ class Connection:
 
         async def once() -> ReplyT:
             async with self.typed_errors():
-                return await method(request, timeout=timeout_s or self.timeouts.call_s, metadata=self.metadata or None)
+                return await method(request, timeout=timeout_s or self.timeouts.call_s, metadata=self.metadata)
 
         return await with_retries(self.retry, once)
 
@@ -100,7 +118,7 @@ class Connection:
             nonlocal attempt
             attempt += 1
             async with self.typed_errors():
-                await method(request, timeout=self.timeouts.call_s, metadata=self.metadata or None)
+                await method(request, timeout=self.timeouts.call_s, metadata=self.metadata)
 
         try:
             await with_retries(self.retry, once)
@@ -116,7 +134,7 @@ class Connection:
 
         Raises: VisemaError: inside the block, from the call.
         """
-        replies = method(request, timeout=self.timeouts.stream_s, metadata=self.metadata or None)
+        replies = method(request, timeout=self.timeouts.stream_s, metadata=self.metadata)
         try:
             async with self.typed_errors():
                 yield replies
@@ -124,8 +142,9 @@ class Connection:
             replies.cancel()
 
     async def close(self) -> None:
-        """Close the channel; running calls are cancelled."""
-        await self._channel.close()
+        """Close the channel, unless it is another's; running calls are cancelled."""
+        if not self.borrowed:
+            await self.channel.close()
 
     def _typed(self, error: grpc.aio.AioRpcError) -> VisemaError:
         typed = from_rpc_error(error)

@@ -70,7 +70,7 @@ async def upload(
     async def once() -> common_pb2.ObjectRef:
         async with connection.typed_errors():
             reply: media_pb2.UploadResponse = await connection.media.Upload(
-                requests(), timeout=connection.timeouts.upload_s, metadata=connection.metadata or None
+                requests(), timeout=connection.timeouts.upload_s, metadata=connection.metadata
             )
             return reply.object
 

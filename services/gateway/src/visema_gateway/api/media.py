@@ -88,7 +88,7 @@ async def object_response(
         headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{size}"
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    pieces = await gateway.read(caller, reference, first, length)
+    pieces = gateway.read(caller, reference, first, length)
     start = await anext(pieces)  # an object that is gone is an error here, and not a broken body
 
     async def body() -> AsyncIterator[bytes]:

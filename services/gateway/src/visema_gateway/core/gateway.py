@@ -90,8 +90,8 @@ class Gateway:
         order.check()
         if order.webhook_url is not None:
             await self._webhooks_here().check(order.webhook_url)
-        clients = await self.clients.of(caller)
-        spec = await clients.calls.job_spec(
+        calls = self.clients.calls(caller)
+        spec = await calls.job_spec(
             order.portrait,
             order.audio,
             avatar_id=order.avatar_id,
@@ -99,7 +99,7 @@ class Gateway:
             voice_id=order.voice_id,
             settings=order.options.settings(),
         )
-        job = await clients.calls.create_job(spec, request_id=order.request_id)
+        job = await calls.create_job(spec, request_id=order.request_id)
         if order.webhook_url is not None:
             await self._webhooks_here().add(caller, job.job_id, order.webhook_url)
         return job
@@ -112,21 +112,21 @@ class Gateway:
         self, caller: Caller, *, states: Sequence[jobs_pb2.JobState.ValueType], avatar_id: str, size: int, token: str
     ) -> tuple[Sequence[jobs_pb2.Job], str]:
         """A page of jobs, newest first, and the next page's token. Raises: VisemaError."""
-        clients = await self.clients.of(caller)
-        return await clients.calls.job_page(states=states, avatar_id=avatar_id, page_size=size, page_token=token)
+        return await self.clients.calls(caller).job_page(
+            states=states, avatar_id=avatar_id, page_size=size, page_token=token
+        )
 
     async def jobs_of_avatar(self, caller: Caller, avatar_id: str) -> list[jobs_pb2.Job]:
         """All jobs of an avatar, newest first. Raises: VisemaError."""
-        clients = await self.clients.of(caller)
-        return [job async for job in clients.calls.list_jobs(avatar_id=avatar_id, page_size=200)]
+        return [job async for job in self.clients.calls(caller).list_jobs(avatar_id=avatar_id, page_size=200)]
 
     async def cancel(self, caller: Caller, job_id: str) -> jobs_pb2.Job:
         """Ask a job to stop. Raises: JobNotFound, VisemaError."""
-        return await (await self.clients.of(caller)).calls.cancel_job(job_id)
+        return await self.clients.calls(caller).cancel_job(job_id)
 
     async def delete(self, caller: Caller, job_id: str) -> None:
         """Delete an ended job with its video. Raises: JobNotFound, JobNotEnded, VisemaError."""
-        await (await self.clients.of(caller)).calls.delete_job(job_id)
+        await self.clients.calls(caller).delete_job(job_id)
         self.watches.forget(caller, job_id)
 
     async def result(self, caller: Caller, job_id: str) -> jobs_pb2.Job:
@@ -147,21 +147,20 @@ class Gateway:
             raise JobNotFound("the text has not been spoken yet", metadata={"job_id": job_id})
         return job.result.video
 
-    async def read(
+    def read(
         self, caller: Caller, reference: common_pb2.ObjectRef, offset: int = 0, length: int = 0
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of an object or a range of it. Raises: VisemaError, when they are read."""
-        clients = await self.clients.of(caller)
-        return clients.streams.iterate_object(reference, offset_bytes=offset, length_bytes=length)
+        return self.clients.streams(caller).iterate_object(reference, offset_bytes=offset, length_bytes=length)
 
     async def upload(self, caller: Caller, kind: str, path: Path) -> common_pb2.ObjectRef:
         """Send a received file on; `kind` is `portrait` or `audio`. Raises: VisemaError."""
-        calls = (await self.clients.of(caller)).calls
+        calls = self.clients.calls(caller)
         return await (calls.upload_portrait(path) if kind == "portrait" else calls.upload_audio(path))
 
     async def inspect(self, caller: Caller, portrait: MediaSource) -> portrait_pb2.InspectResponse:
         """The faces of a picture, the largest chosen. Raises: NoFaceFound and others, VisemaError."""
-        calls = (await self.clients.of(caller)).calls
+        calls = self.clients.calls(caller)
         return await calls.inspect_portrait(portrait, face=portrait_pb2.FaceSelection(largest=True))
 
     async def make_avatar(
@@ -175,27 +174,25 @@ class Gateway:
         request_id: str | None,
     ) -> avatars_pb2.Avatar:
         """Register a portrait. Raises: NoFaceFound and others, VisemaError."""
-        clients = await self.clients.of(caller)
-        return await clients.calls.create_avatar(
+        return await self.clients.calls(caller).create_avatar(
             portrait, name=name, description=description, settings=options.settings(), request_id=request_id
         )
 
     async def avatar(self, caller: Caller, avatar_id: str) -> avatars_pb2.Avatar:
         """Read an avatar. Raises: AvatarNotFound, VisemaError."""
-        return await (await self.clients.of(caller)).calls.get_avatar(avatar_id)
+        return await self.clients.calls(caller).get_avatar(avatar_id)
 
     async def avatars(self, caller: Caller, size: int, token: str) -> tuple[Sequence[avatars_pb2.Avatar], str]:
         """A page of avatars, newest first, and the next page's token. Raises: VisemaError."""
-        return await (await self.clients.of(caller)).calls.avatar_page(page_size=size, page_token=token)
+        return await self.clients.calls(caller).avatar_page(page_size=size, page_token=token)
 
     async def all_avatars(self, caller: Caller) -> list[avatars_pb2.Avatar]:
         """All avatars, newest first. Raises: VisemaError."""
-        clients = await self.clients.of(caller)
-        return [avatar async for avatar in clients.calls.list_avatars(page_size=200)]
+        return [avatar async for avatar in self.clients.calls(caller).list_avatars(page_size=200)]
 
     async def delete_avatar(self, caller: Caller, avatar_id: str) -> None:
         """Delete an avatar; finished videos stay. Raises: AvatarNotFound, VisemaError."""
-        await (await self.clients.of(caller)).calls.delete_avatar(avatar_id)
+        await self.clients.calls(caller).delete_avatar(avatar_id)
 
     def _make_webhooks(self) -> Webhooks | None:
         secret = self.settings.webhook_secret

@@ -11,7 +11,7 @@ from typing import Final
 
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema
-from visema_kit.errors import VisemaError
+from visema_kit.errors import InternalError, Unavailable, VisemaError
 from visema_kit.logs import get_logger
 
 from visema_gateway.core.callers import Caller, Clients
@@ -101,7 +101,7 @@ class Watch:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        self._wake(over=True)
+        self._finish()
 
     async def _follow(self, client: AsyncVisema) -> None:
         try:
@@ -115,6 +115,16 @@ class Watch:
         except VisemaError as error:
             self.error = error
             log.warning("watch_ended", job_id=self.job.job_id, reason=error.reason)
+        except Exception:  # nobody awaits this task, and those who wait for the job must be told
+            self.error = InternalError("the job cannot be followed", metadata={"job_id": self.job.job_id})
+            log.exception("watch_failed", job_id=self.job.job_id)
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        """However it came: nobody waits for what will not come any more."""
+        if self.error is None and not self.ended:
+            self.error = Unavailable("the job is not followed any more", metadata={"job_id": self.job.job_id})
         self._wake(over=True)
 
     def _wake(self, *, over: bool = False) -> None:
@@ -156,10 +166,9 @@ class Watches:
             await watch.stop()
 
     async def _open(self, caller: Caller, job_id: str) -> Watch:
-        clients = await self._clients.of(caller)
         key = (caller.scope, job_id)
         try:
-            job = await clients.calls.get_job(job_id)
+            job = await self._clients.calls(caller).get_job(job_id)
         except VisemaError:
             self._watches.pop(key, None)
             raise
@@ -168,7 +177,7 @@ class Watches:
             watch.asked_s = time.monotonic()  # it is still there
             return watch
         watch = Watch(job)
-        watch.start(clients.streams)
+        watch.start(self._clients.streams(caller))
         self._watches[key] = watch
         self._trim()
         return watch

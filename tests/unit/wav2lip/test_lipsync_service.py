@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from fractions import Fraction
 
 import grpc
 import numpy as np
 import pytest
-from support import voices
-from support.drawn_portrait import draw_portrait, moved
+from support.lipsync import FRAMES, PER_SEGMENT, RATE, Client, lipsync_service, settings_for
 from visema.common.v1 import common_pb2
-from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
-from visema_kit.channel import open_channel
+from visema.lipsync.v1 import lipsync_pb2
 from visema_kit.errors import (
     CheckpointMissing,
     CreditExceeded,
@@ -23,123 +20,19 @@ from visema_kit.errors import (
     InvalidInput,
     LicenseNotAccepted,
 )
-from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
-from visema_kit.server import ServiceSpec, serve
 from visema_kit.status import from_rpc_error
-from visema_media.audio import write_wav
 from visema_media.segments import SegmentCodec, read_segment, write_segment
 from visema_media.track import FaceTrack
 from visema_wav2lip.engines.registry import make_registry
-from visema_wav2lip.pipeline import LipSyncPipeline, Workers
-from visema_wav2lip.servicer import SERVICE, LipSyncServicer
-from visema_wav2lip.settings import Wav2LipSettings
-
-RATE = Fraction(25)
-FRAMES = 30
-PER_SEGMENT = 10
-
-
-class Client:
-    """A client of one service, with media of its own tenant in the store."""
-
-    def __init__(self, stub: lipsync_pb2_grpc.LipSyncServiceStub, store: ObjectStore) -> None:
-        self.stub, self.store = stub, store
-        self.work_id = f"job-{uuid.uuid4().hex}"
-
-    async def put(self, name: str, data: bytes, media_type: str, tenant: str = "acme") -> common_pb2.ObjectRef:
-        return await self.store.put(f"jobs/{tenant}/{self.work_id}/{name}", data, media_type)
-
-    async def speech(self) -> common_pb2.ObjectRef:
-        sound = voices.join(voices.silence(0.2), voices.vowel("a", 0.6), voices.silence(0.4))
-        return await self.put("speech.wav", write_wav(sound[None], voices.RATE_HZ), "audio/wav")
-
-    async def segments(self, *, tracked: bool = True) -> list[common_pb2.Segment]:
-        portrait, row = draw_portrait()
-        motions = [np.array([[1.0, 0, 0.2 * i], [0, 1.0, 0.1 * i]]) for i in range(FRAMES)]
-        frames, track = moved(portrait, row, motions)
-        if not tracked:
-            track = FaceTrack(
-                np.zeros(0, np.int32), np.zeros((FRAMES, 0, 2), np.float32), np.zeros((FRAMES, 4), np.float32)
-            )
-        result = []
-        for index, first in enumerate(range(0, FRAMES, PER_SEGMENT)):
-            part = np.stack(frames[first : first + PER_SEGMENT])
-            data = write_segment(part, track.slice(first, PER_SEGMENT), RATE, SegmentCodec.LOSSLESS)
-            ref = await self.put(f"in-{index}.mkv", data, "video/x-matroska")
-            segment = common_pb2.Segment(index=index, first_frame=first, frame_count=PER_SEGMENT, object=ref)
-            result.append(segment)
-        return result
-
-    async def opening(self, **changes: object) -> lipsync_pb2.SyncOpen:
-        opened = lipsync_pb2.SyncOpen(
-            context=common_pb2.WorkContext(tenant="acme", work_id=self.work_id),
-            audio=await self.speech(),
-            frame_rate=common_pb2.FrameRate(numerator=25, denominator=1),
-            frame_count=FRAMES,
-            max_in_flight=3,
-        )
-        opened.MergeFrom(lipsync_pb2.SyncOpen(**changes))
-        return opened
-
-    async def sync(
-        self, opened: lipsync_pb2.SyncOpen, segments: list[common_pb2.Segment], credit: int | None = None
-    ) -> list[lipsync_pb2.SyncResponse]:
-        """Run a call to its end; with `credit`, send that many segments ahead only."""
-        free = asyncio.Semaphore(credit if credit is not None else len(segments))
-
-        async def requests() -> AsyncIterator[lipsync_pb2.SyncRequest]:
-            yield lipsync_pb2.SyncRequest(open=opened)
-            for segment in segments:
-                await free.acquire()
-                yield lipsync_pb2.SyncRequest(segment=segment)
-
-        replies = []
-        async for reply in self.stub.Sync(requests(), timeout=60):
-            replies.append(reply)
-            if reply.HasField("segment_done"):
-                free.release()
-        return replies
-
-    async def frames(self, replies: list[lipsync_pb2.SyncResponse]) -> np.ndarray:
-        """All frames of the result."""
-        parts = [
-            read_segment(await self.store.get(reply.segment_done.object, "acme")).frames
-            for reply in replies
-            if reply.HasField("segment_done")
-        ]
-        return np.concatenate(parts)
-
-
-def settings_for(config: StoreConfig, **changes: object) -> Wav2LipSettings:
-    return Wav2LipSettings(
-        s3_endpoint=config.endpoint,
-        s3_access_key=config.access_key,
-        s3_secret_key=config.secret_key,
-        s3_bucket=config.bucket,
-        segment_codec=SegmentCodec.LOSSLESS,
-        metrics_listen="off",
-        **changes,
-    )
+from visema_wav2lip.pipeline import Workers
 
 
 @pytest.fixture
 async def client(object_store: ObjectStore, store_config: StoreConfig) -> AsyncIterator[Client]:
     settings = settings_for(store_config, engine="embedded", max_streams=1)
-    workers = Workers.start()
-    engines = make_registry(settings)
-    engines.load()
-    pipeline = LipSyncPipeline(object_store, workers, settings.segment_codec)
-    servicer = LipSyncServicer(pipeline, engines, settings, Metrics())
-    spec = ServiceSpec(
-        name="wav2lip",
-        services=(SERVICE,),
-        register=lambda server: lipsync_pb2_grpc.add_LipSyncServiceServicer_to_server(servicer, server),
-        settings=settings,
-    )
-    async with serve(spec) as running, open_channel(running.address) as channel:
-        yield Client(lipsync_pb2_grpc.LipSyncServiceStub(channel), object_store)
-    await workers.aclose()
+    async with lipsync_service(object_store, settings, make_registry(settings), Workers.start()) as client:
+        yield client
 
 
 async def test_describe_names_the_engine(client: Client) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-from support.web_page import PHONE, PORTRAIT, choose_speech, wait_for_video, wait_until
+from support.web_page import PHONE, PORTRAIT, SPEECH, choose_speech, wait_for_video, wait_until
+from visema_media.audio import read_wav, write_wav
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("browser")]
 
@@ -32,6 +34,10 @@ def test_photo_and_speech_become_a_video_that_plays_and_downloads(
     )
     assert varied > 50  # a decoded picture, not a black one
     assert "built-in engine" in page.inner_text("#engine-badge")
+    assert re.match(r"Quality: (9\d|100) of 100, very good\. Lips and sound are \d+ ms apart\.", quality_of(page))
+    page.select_option("#language", "ru")
+    assert quality_of(page).startswith("Качество: ")
+    page.select_option("#language", "en")
     with page.expect_download() as download:
         page.click("#save")
     target = tmp_path / "video.mp4"
@@ -42,6 +48,23 @@ def test_photo_and_speech_become_a_video_that_plays_and_downloads(
     page.wait_for_selector("#jobs li img[src]")
     page.click("#jobs li button.primary")
     wait_for_video(page)
+
+
+def quality_of(page: Any) -> str:
+    return str(page.inner_text("#quality"))
+
+
+def test_a_faulty_recording_is_told_in_the_language_of_the_page(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    quiet, rate_hz = read_wav(SPEECH.read_bytes())
+    (tmp_path / "quiet.wav").write_bytes(write_wav(quiet * 0.01, rate_hz))
+    page = open_page()
+    page.set_input_files("#image", PORTRAIT)
+    choose_speech(page, tmp_path / "quiet.wav")
+    page.click("#go")
+    wait_for_video(page)
+    assert page.locator("#warnings li").all_inner_texts() == ["The recording is very quiet."]
+    page.select_option("#language", "ru")
+    assert page.locator("#warnings li").all_inner_texts() == ["Запись очень тихая."]
 
 
 def test_a_wrong_file_is_explained_in_words_and_in_russian(open_page: Callable[..., Any], tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 from visema_gateway.settings import GatewaySettings
+from visema_kit import quality
+from visema_media import image, recording, speech
+from visema_media.face import FaceLandmarks
+from visema_media.framing import face_warnings
+from visema_wav2lip import pipeline as lip_sync
+from visema_wav2lip.engines.embedded import engine as lips
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "services/gateway/src/visema_gateway/page"
@@ -38,3 +45,28 @@ def test_every_error_that_a_person_may_meet_has_words() -> None:
     known = (PAGE / "words.js").read_text()
     shown = ("NO_FACE_FOUND", "SEVERAL_FACES", "IMAGE_TOO_LARGE", "AUDIO_TOO_LONG", "MEDIA_UNREADABLE", "QUEUE_FULL")
     assert all(f"err_{reason}:" in known for reason in shown)
+
+
+def test_every_warning_about_a_video_can_be_told_in_russian() -> None:
+    patterns = re.findall(r'^  \[/(\^.*\$)/, "', (PAGE / "sentences.js").read_text(), re.MULTILINE)
+    for sentence in warnings():
+        fitting = [pattern for pattern in patterns if re.search(pattern, sentence)]
+        assert len(fitting) == 1, sentence
+
+
+def warnings() -> list[str]:
+    """What lip-sync, the portrait and the recording can give rise to."""
+    turned, shut = np.zeros((2, 478, 3), np.float32)  # a face beyond the edge, and one that is a single point
+    turned[:, 0] = turned[:, 2] = np.linspace(-20, 20, 478)
+    constants = [
+        value
+        for module in (quality, image, recording, speech, lip_sync, lips)
+        for name, value in vars(module).items()
+        if name.startswith("WARN_")
+    ]
+    black = np.zeros((64, 64, 3), np.uint8)
+    about_face = {note for points in (turned, shut) for note in face_warnings(black, FaceLandmarks(points, 1.0))}
+    assert len(constants) > 14
+    assert len(about_face) == 5  # the height is said twice
+    lag = [quality.lag_warning(120.0), quality.lag_warning(-120.0)]
+    return [*constants, *about_face, *lag]

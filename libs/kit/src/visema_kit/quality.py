@@ -165,7 +165,7 @@ def _warnings(report: common_pb2.QualityReport, *, silent: bool, speaks: bool) -
     if speaks and report.mouth_range_percent < _WARN_RANGE:
         warnings.append(WARN_STILL)
     elif report.HasField("lag_ms") and abs(report.lag_ms) > _WARN_LAG_MS:
-        warnings.append(f"The lips are {abs(report.lag_ms):.0f} ms {'late' if report.lag_ms > 0 else 'early'}.")
+        warnings.append(lag_warning(report.lag_ms))
     elif speaks and report.correlation < _WARN_CORRELATION:
         warnings.append(WARN_LOOSE)
     if report.HasField("closed_in_silence_ratio") and report.closed_in_silence_ratio < _WARN_CLOSED:
@@ -175,3 +175,8 @@ def _warnings(report: common_pb2.QualityReport, *, silent: bool, speaks: bool) -
     if report.HasField("flicker_levels") and report.flicker_levels > _WARN_LEVELS:
         warnings.append(WARN_FLICKER)
     return warnings
+
+
+def lag_warning(lag_ms: float) -> str:
+    """Says how late the lips are, or how early."""
+    return f"The lips are {abs(lag_ms):.0f} ms {'late' if lag_ms > 0 else 'early'}."

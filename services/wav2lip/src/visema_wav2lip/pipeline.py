@@ -30,7 +30,7 @@ from visema_wav2lip.quality.meter import QualityMeter
 _SEGMENT_LIMIT_BYTES = 512 << 20
 _USUAL_PIXELS = 512 * 512  # frames that `frames_per_call` counts
 _STORED_AHEAD = 1  # computed segments that wait for the store while the next is computed
-_NO_FACE_WARNING = "Some frames show no face: they pass unchanged."
+WARN_NO_FACE = "Some frames show no face: they pass unchanged."
 
 log = get_logger(__name__)
 
@@ -233,11 +233,11 @@ class _Run:
         track, seen = loaded.content.track.slice(0, len(frames)), None
         if not has_face_track(track):
             if loaded.faces is None:
-                self._clock.warn(_NO_FACE_WARNING)
+                self._clock.warn(WARN_NO_FACE)
                 return frames
             track, seen = loaded.faces.track, loaded.faces.seen
             if not seen.all():
-                self._clock.warn(_NO_FACE_WARNING)
+                self._clock.warn(WARN_NO_FACE)
         session = await self._opened(loaded)
         pixels = frames[0].shape[0] * frames[0].shape[1]
         piece = max(1, self._engine.frames_per_call * _USUAL_PIXELS // pixels)

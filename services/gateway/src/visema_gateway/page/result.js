@@ -1,6 +1,7 @@
 // The screen: progress of each stage against the target, then the video.
 import * as api from "./api.js";
 import { find, make, show } from "./dom.js";
+import { describeQuality, told } from "./sentences.js";
 import { explain, number, say } from "./words.js";
 
 let running = null; // { id, controller, started, timer }
@@ -77,8 +78,9 @@ function draw(job) {
   show(find("progress"));
   elapsed(job.elapsed_seconds ?? 0, job.target_seconds);
   badges(job);
+  find("quality").textContent = describeQuality(job.quality);
   const list = find("warnings");
-  list.replaceChildren(...job.warnings.map((text) => make("li", {}, text)));
+  list.replaceChildren(...job.warnings.map((text) => make("li", {}, told(text))));
   show(list, job.warnings.length > 0);
   if (job.state === "succeeded") find("state").textContent = say("done", { seconds: number(job.elapsed_seconds), length: number(job.video.seconds) });
 }
@@ -150,6 +152,7 @@ function clear() {
   find("video").pause();
   find("video").removeAttribute("src");
   find("badges").replaceChildren();
+  find("quality").textContent = "";
   find("state").textContent = "";
 }
 

@@ -26,6 +26,7 @@ _VERSION = "1"  # raise it with every change of the pictures: it is part of each
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
 _NOSE_MARGIN = 0.03  # W below the nose base where the lip's motion ends
+WARN_FLAT = "The face is turned far to the side: the lips may look flat."
 _FLAT_TURN = 0.42  # asymmetry of the lips' halves that says: turned by about 35 degrees and more
 
 
@@ -85,7 +86,7 @@ class EmbeddedSession:
         contours = self._face.contours
         middle = float(np.interp(0.0, contours.side, contours.x))
         if abs(2 * middle) > _FLAT_TURN / 2:
-            return ("the face is turned far to the side: the lips may look flat",)
+            return (WARN_FLAT,)
         return ()
 
     def apply(self, frames: Sequence[Frame], track: FaceTrack, first_frame: int) -> list[Frame]:

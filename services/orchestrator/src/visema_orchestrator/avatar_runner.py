@@ -16,7 +16,7 @@ from visema_kit.logs import get_logger
 from visema_kit.status import error_to_proto
 
 from visema_orchestrator import spec as wishes
-from visema_orchestrator.pipeline import Pipeline, PipelineRequest
+from visema_orchestrator.pipeline import Pipeline, PipelineRequest, Progress
 from visema_orchestrator.progress import AvatarProgress
 from visema_orchestrator.store import avatars, media
 from visema_orchestrator.work import Cancelled, run_beside
@@ -76,16 +76,20 @@ class AvatarRunner:
 
     async def _render(self, tenant: str, avatar: avatars_pb2.Avatar) -> tuple[str, int]:
         """Run stage 1 over one loop. Returns: the prefix of its objects, empty when stage 1 keeps none; its frames."""
-        frame_count = round(self.settings.loop_s * wishes.to_fraction(wishes.with_defaults(avatar.spec).frame_rate))
-        loop_prefix, loop_frame_count = await self._animate(tenant, avatar, frame_count)
-        if loop_frame_count > frame_count:  # stage 1 is set to longer loops; what exists by now is found again
+        frame_count = 1  # how long loops are is stage 1's to know, and it tells with the first frame
+        loop_prefix, loop_frame_count = await self._animate(tenant, avatar, frame_count, lambda *_: None)
+        if loop_frame_count > frame_count:  # what exists by now is found again
             frame_count = loop_frame_count
-            loop_prefix, _ = await self._animate(tenant, avatar, frame_count)
+            progress = AvatarProgress(self.database, avatar.avatar_id)
+            rendering = self._animate(tenant, avatar, frame_count, progress.update)
+            loop_prefix, _ = await run_beside(rendering, progress.run())
         if loop_prefix:
             await self.database.write(media.touch, tenant, media.LOOP, loop_prefix)
         return loop_prefix, frame_count
 
-    async def _animate(self, tenant: str, avatar: avatars_pb2.Avatar, frame_count: int) -> tuple[str, int]:
+    async def _animate(
+        self, tenant: str, avatar: avatars_pb2.Avatar, frame_count: int, on_progress: Progress
+    ) -> tuple[str, int]:
         """Run stage 1. Returns: the prefix of its objects, and the length of its loop in frames."""
         look = wishes.with_defaults(avatar.spec)
         context = common_pb2.WorkContext(tenant=tenant, work_id=avatar.avatar_id)
@@ -100,7 +104,6 @@ class AvatarRunner:
             max_in_flight=self.settings.max_in_flight,
         )
         now_s = time.monotonic()
-        progress = AvatarProgress(self.database, avatar.avatar_id)
         prefixes: list[str] = []
 
         def remember(segment: common_pb2.Segment) -> None:
@@ -113,8 +116,8 @@ class AvatarRunner:
             self.settings.retry_policy,
             job_start_s=now_s,
             deadline_s=now_s + self.settings.job_timeout_s,
-            on_progress=progress.update,
+            on_progress=on_progress,
             on_animated=remember,
         )
-        await run_beside(pipeline.animate_only(), progress.run())
+        await pipeline.animate_only()
         return (prefixes[0] if prefixes else ""), pipeline.loop_frame_count

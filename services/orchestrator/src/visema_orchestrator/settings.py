@@ -56,9 +56,6 @@ class OrchestratorSettings(ServiceSettings):
     audio_max_bytes: int = Field(default=25 * MEBIBYTE, ge=1, description="Largest audio file.")
     audio_min_s: float = Field(default=0.2, gt=0, description="Shortest audio.")
     audio_max_s: float = Field(default=60.0, gt=0, description="Longest audio.")
-    loop_s: int = Field(
-        default=10, ge=1, le=120, description="Seconds of animation that are prepared for an avatar at least."
-    )
     result_lifetime_s: float = Field(default=7 * DAY_S, gt=0, description="Time after which results are deleted.")
     media_lifetime_s: float = Field(default=7 * DAY_S, gt=0, description="Time after which unused uploads are deleted.")
     loop_lifetime_s: float = Field(default=7 * DAY_S, gt=0, description="Time after which unused loops are deleted.")

@@ -15,6 +15,7 @@ from visema_client.localstack.seaweed import find_weed
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers give 64 MiB
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -62,7 +63,7 @@ def open_page(browser: Any, page_url: str, tmp_path: Path) -> Iterator[Callable[
         context = browser.new_context(locale=options.pop("locale", "en-US"), accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
         page.on(

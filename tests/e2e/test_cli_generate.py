@@ -104,7 +104,9 @@ def test_up_serves_until_an_interrupt_and_keeps_its_jobs(tmp_path: Path) -> None
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         text = ""
         while not text.rstrip().endswith("\n}"):
-            text += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, f"it ended with {process.wait(60)}: {text}"
+            text += line
         return process, json.loads(text)["server"]
 
     def stop(process: subprocess.Popen[str]) -> None:
@@ -126,7 +128,7 @@ def test_up_serves_until_an_interrupt_and_keeps_its_jobs(tmp_path: Path) -> None
     finally:
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     pattern = re.escape(str(state))
     while re.search(pattern, _command_lines()) and time.monotonic() < deadline:
         time.sleep(0.1)

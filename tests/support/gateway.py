@@ -15,7 +15,7 @@ from typing import Any
 from visema_gateway.server import Server
 from visema_gateway.settings import GatewaySettings
 
-START_S = 60.0
+START_S = 60.0  # also to end: a limit for hangs, not for speed
 
 
 @asynccontextmanager
@@ -58,4 +58,4 @@ def process(orchestrator: str, folder: Path, **variables: str) -> Iterator[tuple
         yield f"http://{json.loads(port_file.read_text())['http']}", running
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(START_S)

@@ -10,7 +10,7 @@ import visema_client
 
 SAMPLES = Path(visema_client.__file__).parent / "samples"
 PORTRAIT, SPEECH = SAMPLES / "portrait.jpg", SAMPLES / "speech.wav"
-WAIT_S = 60.0
+WAIT_S = 120.0
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 

@@ -324,7 +324,7 @@ async def test_more_segments_than_the_credit_allows_are_refused(
 
 async def wait_until_empty(folder: Path) -> None:
     """The limit is for a hang, not for speed."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while any(folder.iterdir()):
             await asyncio.sleep(0.01)
 
@@ -334,19 +334,25 @@ async def test_work_stops_and_the_scratch_file_goes_when_the_caller_does(
     service: encoding_pb2_grpc.EncodingServiceAsyncStub, inputs: Inputs, scratch: Path, how: str
 ) -> None:
     segments, audio = await inputs.segments(25, 25), await inputs.audio(2)
-    call = service.Encode(timeout=8 if how == "deadline" else 60)
-    await call.write(inputs.opening(audio, 50, preset="veryslow"))
-    assert (await call.read()).HasField("accepted")
-    await call.write(encoding_pb2.EncodeRequest(segment=segments[0]))
-    assert (await call.read()).HasField("segment_done")
-    assert any(scratch.iterdir())
-    await call.write(encoding_pb2.EncodeRequest(segment=segments[1]))
+    for deadline_s in (60,) if how == "cancel" else (4, 16, 60):  # a later one where the machine is too slow for it
+        call = service.Encode(timeout=deadline_s)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await call.write(inputs.opening(audio, 50, preset="veryslow"))
+            assert (await call.read()).HasField("accepted")
+            await call.write(encoding_pb2.EncodeRequest(segment=segments[0]))
+            assert (await call.read()).HasField("segment_done")
+            if any(scratch.iterdir()):
+                break
+    else:
+        pytest.fail("there is no scratch file while it works")
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the deadline may come before
+        await call.write(encoding_pb2.EncodeRequest(segment=segments[1]))
     if how == "cancel":
         call.cancel()
     else:
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await wait_until_empty(scratch)
-    described = await service.Describe(encoding_pb2.DescribeRequest(), timeout=5)
+    described = await service.Describe(encoding_pb2.DescribeRequest(), timeout=60)
     assert described.engine.name == "libx264"
 
 
@@ -377,10 +383,11 @@ async def test_a_video_beyond_the_allowed_number_is_told_to_come_later(
     assert from_rpc_error(caught.value).retry_after_s > 0
     first.cancel()
     replies: list[encoding_pb2.EncodeResponse] = []
-    for _ in range(200):  # the slot is free once the server has seen the cancellation
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            replies = replies or await encode(service, inputs.opening(audio, 10), segments)
-        await asyncio.sleep(0 if replies else 0.01)
+    async with asyncio.timeout(60):
+        while not replies:  # the slot is free once the server has seen the cancellation
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                replies = await encode(service, inputs.opening(audio, 10), segments)
+            await asyncio.sleep(0.01)
     assert events(replies)[-1] == "summary"
 
 

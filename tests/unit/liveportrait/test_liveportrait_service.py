@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -255,13 +256,12 @@ async def test_calls_beyond_the_bound_are_refused_with_a_delay_before_any_reply(
         running.cancel()
         assert isinstance(error, DeviceBusy)
         assert error.retry_after_s > 0
-        for _ in range(50):
-            await asyncio.sleep(0.05)
-            try:
-                found = await replies(stub, wish(portrait, owner, frame_count=1))
-            except grpc.aio.AioRpcError:
-                continue
-            break
+        found: list[portrait_pb2.AnimateResponse] = []
+        async with asyncio.timeout(60):
+            while not found:  # the place is free once the stage has seen the cancellation
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    found = await replies(stub, wish(portrait, owner, frame_count=1))
+                await asyncio.sleep(0.05)
         assert found[-1].WhichOneof("event") == "summary"
 
 

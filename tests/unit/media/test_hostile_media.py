@@ -131,7 +131,7 @@ def test_the_canaries_sing_for_a_decoder_without_rules(canaries: Canaries, tmp_p
         playlist.write_text(f"ffconcat version 1.0\nfile '{target}'\n")
         options = {"safe": "0", "protocol_whitelist": "file,http,tcp", "timeout": "100000"}
         with contextlib.suppress(av.FFmpegError):
-            av.open(str(playlist), format="concat", options=options, timeout=0.3).close()
+            av.open(str(playlist), format="concat", options=options, timeout=10).close()
     assert canaries.sing() == (True, True)
 
 

@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import voices
 from support.drawn_portrait import draw_portrait, moved
 from visema.common.v1 import common_pb2
@@ -195,6 +197,20 @@ def test_frames_without_a_face_are_left_out(clip: Clip) -> None:
     assert meter.measure(*part, lost, np.ones(SEGMENT, bool), 0).frame_count == 15
     bare = FaceTrack(np.zeros(0, np.int32), np.zeros((SEGMENT, 0, 2), np.float32), lost.boxes_px)
     assert meter.measure(*part, bare, np.ones(SEGMENT, bool), 0).ByteSize() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), size_px=st.floats(1e-3, 1e7), drawn=st.booleans())
+def test_no_track_whatever_it_says_ends_a_job(seed: int, size_px: float, drawn: bool) -> None:
+    frame, row = draw_portrait()
+    moves = np.random.default_rng(seed).normal(0, size_px, (2, *row.points_px.shape[1:]))
+    points = (row.points_px * drawn + moves).astype(np.float32)
+    low, high = points.min(axis=1), points.max(axis=1)
+    track = FaceTrack(row.landmark_ids, points, np.concatenate([low, high - low], axis=1))
+    meter = QualityMeter(np.zeros(0, np.float32), RATE, 2)
+    sums = meter.measure([frame] * 2, [255 - frame] * 2, track, np.ones(2, bool), 0)
+    assert sums.frame_count == 2
+    assert quality_report(sums, RATE) is not None
 
 
 def test_sound_is_judged_by_its_own_loud_parts() -> None:

@@ -145,7 +145,8 @@ class _Strip:
 
 def _shifts(before: Strips, after: Strips, rows: slice, lowest: int, highest: int) -> Floats:
     """How many rows `before[:, rows]` lies lower in `after`, from `lowest` to `highest`, between rows too: (N,)."""
-    start, stop = rows.start, max(rows.stop, rows.start + _LEAST_ROWS)
+    start = min(rows.start, after.shape[1] - _LEAST_ROWS)
+    stop = max(rows.stop, start + _LEAST_ROWS)
     shifts = range(max(lowest, -start), min(highest, after.shape[1] - stop) + 1)
     if not shifts:
         return np.zeros(len(before))

@@ -124,3 +124,25 @@ async def test_a_connection_whose_body_was_read_is_used_again(web: httpx.AsyncCl
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
     assert script.calls["Upload"] == 0
     writer.close()
+
+
+async def test_a_refusal_reaches_a_client_that_sends_its_body_after_the_head(
+    orchestrator: tuple[str, FakeOrchestrator], tmp_path: Path
+) -> None:
+    async with serving(orchestrator[0], tmp_path, write_rate_per_s=0.01) as url:
+        host, _, port = urlsplit(url).netloc.partition(":")
+        statuses = []
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(
+                    b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+                )
+                writer.write(b"{}")
+                head = await reader.readuntil(b"\r\n\r\n")
+                statuses.append(head.split()[1])
+                if statuses[-1] == b"429":
+                    assert b"retry-after: " in head.lower()
+                    assert b"connection: close" not in head.lower()
+                writer.close()
+        assert statuses.count(b"429") > 10

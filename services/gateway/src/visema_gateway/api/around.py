@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from visema_kit.logs import get_logger
 from visema_kit.metrics import RPC_BUCKETS_S
 
+from visema_gateway.api.leftovers import RequestBody
 from visema_gateway.api.problems import problem_response
 from visema_gateway.api.rates import RateLimit
 from visema_gateway.settings import GatewaySettings
@@ -74,22 +75,16 @@ class Around:
         request_id = given if CLIENT_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["visema_request_id"] = request_id
         status = 0
-        unread = _has_body(headers)
-
-        async def take() -> Message:
-            nonlocal unread
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                unread = False
-            return message
+        body = RequestBody(headers, receive)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
+                await body.discard_short()
                 reply = MutableHeaders(scope=message)
                 reply["x-request-id"] = request_id
-                if unread:  # nobody would limit how long the rest may take
+                if body.unread:  # nobody would limit how long the rest may take
                     reply["connection"] = "close"
                 for name, value in SECURITY_HEADERS.items():
                     reply.setdefault(name, value)
@@ -105,9 +100,9 @@ class Around:
                 "too many requests; slow down",
                 headers={"Retry-After": str(math.ceil(limited_s))},
             )
-            await refusal(scope, take, answer)
+            await refusal(scope, body.receive, answer)
         else:
-            await self._app(scope, take, answer)
+            await self._app(scope, body.receive, answer)
         self._note(scope, status, time.perf_counter() - started_s, request_id)
 
     def _limited_s(self, scope: Scope, headers: Headers) -> float:
@@ -139,7 +134,3 @@ class Around:
             request_id=request_id,
             client=scope["client"][0] if scope.get("client") else "",
         )
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

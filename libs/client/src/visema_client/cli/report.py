@@ -20,6 +20,7 @@ STAGE_TARGETS_S: Final = {"liveportrait": 2.0, "wav2lip": 1.0, "encoder": 0.5}
 TOTAL_TARGET_S: Final = 3.5
 GOOD_SCORE: Final = 80  # of 100
 FAIR_SCORE: Final = 60
+UNTOUCHED_DB: Final = 99.0
 
 
 def seconds(duration: Duration) -> float:
@@ -83,7 +84,8 @@ def quality_line(quality: common_pb2.QualityReport) -> str:
     if quality.HasField("closed_in_silence_ratio"):
         figures.append(f"closed in silence {quality.closed_in_silence_ratio:.0%}")
     if quality.HasField("preservation_db"):
-        figures.append(f"rest kept {quality.preservation_db:.0f} dB")
+        untouched = quality.preservation_db >= UNTOUCHED_DB
+        figures.append("rest untouched" if untouched else f"rest kept {quality.preservation_db:.0f} dB")
     if quality.HasField("flicker_levels"):
         figures.append(f"flicker {quality.flicker_levels:.1f}")
     colour = "green" if quality.score >= GOOD_SCORE else "yellow" if quality.score >= FAIR_SCORE else "red"

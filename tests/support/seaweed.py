@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -51,15 +52,20 @@ def weed_binary() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
+FIRST_PORT, LAST_PORT = 10_000, 18_999
+# The process id spreads the ports of test processes that start at the same time.
+_offset = (os.getpid() * 37) % (LAST_PORT - FIRST_PORT)
+_candidates = itertools.cycle((*range(FIRST_PORT + _offset, LAST_PORT), *range(FIRST_PORT, FIRST_PORT + _offset)))
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that are free now, below those that the local stack takes and the system gives to outgoing connections.
 
-    The process id spreads the ports of test processes that start at the same time.
+    One that was handed out is not handed out again soon: whoever has it may not be listening yet.
     """
     ports: list[int] = []
-    candidate = 10_000 + (os.getpid() * 37) % 9_000
     while len(ports) < count:
-        candidate += 1
+        candidate = next(_candidates)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", candidate))
             ports.append(candidate)

@@ -72,6 +72,7 @@ async def test_a_presigned_upload_is_taken_over_once_and_later_puts_change_nothi
     ref = (await client.media.CompleteUpload(request)).object
     assert ref.sha256 == hashlib.sha256(content).hexdigest()
     assert ref.key.startswith("media/default/")
+    assert ref.media_type == "audio/wav"
     await put(upload.upload_url, b"something else")  # the address still works
     assert (await client.media.CompleteUpload(request)).object == ref
     assert await download(client, ref) == content

@@ -301,7 +301,8 @@ async def test_an_upload_is_taken_over_with_its_hash(object_store: ObjectStore, 
     stat = await object_store.stat(upload)
     assert stat is not None
     assert (stat.sha256, stat.size_bytes) == ("", 6)
-    ref = await object_store.adopt(upload, key, "audio/wav", 6)
+    ref = await object_store.adopt(upload, key, lambda first: f"audio/x-{first.decode()}", 6)
+    assert ref.media_type == "audio/x-speech"
     assert (ref.sha256, ref.size_bytes) == (hashlib.sha256(b"speech").hexdigest(), 6)
     assert await object_store.stat(key) == ref
     assert await object_store.get(ref, tenant) == b"speech"
@@ -316,10 +317,10 @@ async def test_an_upload_that_is_missing_or_too_large_is_refused(
 ) -> None:
     upload, key = keys.upload_key(tenant, "u1"), keys.media_key(tenant, "m1")
     with pytest.raises(ObjectNotFound):
-        await object_store.adopt(upload, key, "audio/wav", 6)
+        await object_store.adopt(upload, key, lambda _: "audio/wav", 6)
     raw_put(raw, object_store.bucket, upload, b"speech!")
     with pytest.raises(MediaTooLarge):
-        await object_store.adopt(upload, key, "audio/wav", 6)
+        await object_store.adopt(upload, key, lambda _: "audio/wav", 6)
     assert await everything_below(raw, object_store.bucket, tenant) == []
 
 

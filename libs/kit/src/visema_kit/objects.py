@@ -118,11 +118,13 @@ class ObjectStore:
         await self._run(self._s3.copy, ref.key, target)
         return target
 
-    async def adopt(self, upload_key: str, key: str, media_type: str, max_bytes: int) -> common_pb2.ObjectRef:
+    async def adopt(
+        self, upload_key: str, key: str, media_type_of: Callable[[bytes], str], max_bytes: int
+    ) -> common_pb2.ObjectRef:
         """Take over a file that a client sent to a presigned address, and delete the upload.
 
         A presigned address can be used again until it expires, so the file is copied out of its reach before it is
-        hashed: what was hashed is what is stored.
+        hashed: what was hashed is what is stored. Its first bytes say what it is, for `media_type_of`.
 
         Raises: ObjectNotFound: nothing was sent. MediaTooLarge: more than `max_bytes`; the upload is deleted.
         """
@@ -137,8 +139,8 @@ class ObjectStore:
             staged = await self._existing(staging_key)  # the upload may have been replaced after its size was checked
             if staged.size_bytes > max_bytes:
                 raise _too_large(max_bytes)
-            sha256, size_bytes = await self._run(self._s3.hash, staging_key)
-            ref = self._s3.ref(key, sha256, size_bytes, media_type)
+            sha256, size_bytes, first = await self._run(self._s3.hash, staging_key)
+            ref = self._s3.ref(key, sha256, size_bytes, media_type_of(first))
             await self._run(self._s3.copy, staging_key, ref)
             await self.delete(upload_key)
             return ref

@@ -193,14 +193,15 @@ class S3Bucket:
         return response.read(CHUNK_BYTES)
 
     @_operation("get")
-    def hash(self, key: str) -> tuple[str, int]:
-        """SHA-256 and size of the content, read in pieces."""
-        hasher, size_bytes = hashlib.sha256(), 0
+    def hash(self, key: str) -> tuple[str, int, bytes]:
+        """SHA-256 and size of the content, read in pieces, and its first piece."""
+        hasher, size_bytes, first = hashlib.sha256(), 0, b""
         with contextlib.closing(self._client.get_object(self.name, key)) as response:
             while piece := response.read(CHUNK_BYTES):
                 hasher.update(piece)
                 size_bytes += len(piece)
-        return hasher.hexdigest(), size_bytes
+                first = first or piece
+        return hasher.hexdigest(), size_bytes, first
 
     @_operation("stat")
     def stat(self, key: str) -> common_pb2.ObjectRef:

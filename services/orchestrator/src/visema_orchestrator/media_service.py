@@ -96,7 +96,7 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
             return media_pb2.CompleteUploadResponse(object=common_pb2.ObjectRef.FromString(upload.object))
         limit = self._limit(upload.kind, "upload_id")
         try:
-            ref = await self.objects.adopt(upload.key, media_key(tenant, upload.upload_id), UNKNOWN_TYPE, limit)
+            ref = await self.objects.adopt(upload.key, media_key(tenant, upload.upload_id), media_type_of, limit)
         except MediaTooLarge as error:
             raise _too_large(upload.kind, limit) from error
         await self.database.write(media.touch, tenant, media.MEDIA, ref.key)
@@ -111,8 +111,7 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         async with self._turns:
             content = await self._receive(request_iterator)
             sha256 = sha256_of(content)
-            media_type = MEDIA_TYPES.get(sniff(content), UNKNOWN_TYPE)
-            ref = await self.objects.put(media_key(tenant, sha256), content, media_type)
+            ref = await self.objects.put(media_key(tenant, sha256), content, media_type_of(content))
         await self.database.write(media.touch, tenant, media.MEDIA, ref.key)
         return media_pb2.UploadResponse(object=ref)
 
@@ -157,6 +156,11 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         if kind not in limits:
             raise InvalidInput("the kind is a portrait or audio", field=field_name)
         return limits[kind]
+
+
+def media_type_of(content: bytes) -> str:
+    """What a file is by its first bytes; whatever a client says of it counts for nothing."""
+    return MEDIA_TYPES.get(sniff(content), UNKNOWN_TYPE)
 
 
 def _too_large(kind: int, limit: int) -> VisemaError:

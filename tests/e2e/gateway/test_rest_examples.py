@@ -34,7 +34,7 @@ def run(script: str, folder: Path, url: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=280,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout

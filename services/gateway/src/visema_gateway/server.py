@@ -41,9 +41,8 @@ class _PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        transport.set_write_buffer_limits(
-            high=0
-        )  # writing pauses as soon as the client falls behind the kernel's buffer
+        # Writing pauses as soon as the client falls behind the kernel's buffer; with 0 TLS would pause on nothing.
+        transport.set_write_buffer_limits(high=1, low=0)
         self._wait_for_headers()
 
     def pause_writing(self) -> None:

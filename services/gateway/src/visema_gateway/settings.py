@@ -49,8 +49,12 @@ class GatewaySettings(BaseSettings):
     )
     tls_key: FilePath | None = Field(default=None, description="PEM file with the private key of `TLS_CERT`.")
     tls_ca: FilePath | None = Field(
-        default=None, description="PEM file with the CA that signed the orchestrator's certificate."
+        default=None, description="PEM file with the CA of the orchestrator's certificate: switches TLS to it on."
     )
+    client_cert: FilePath | None = Field(
+        default=None, description="PEM file with the certificate that an orchestrator with mTLS asks for."
+    )
+    client_key: FilePath | None = Field(default=None, description="PEM file with the private key of `CLIENT_CERT`.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log lines that are written."
     )
@@ -85,14 +89,19 @@ class GatewaySettings(BaseSettings):
     def _pair(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError(f"{PREFIX}CLIENT_CERT and {PREFIX}CLIENT_KEY belong together")
+        if self.client_cert is not None and self.tls_ca is None:
+            raise ValueError(f"{PREFIX}CLIENT_CERT needs {PREFIX}TLS_CA")
         return self
 
     @property
     def client_tls(self) -> TlsFiles | None:
-        """What the orchestrator is called with; None where TLS is off."""
-        if self.tls_ca is None and self.tls_cert is None:
-            return None
-        return TlsFiles(self.tls_ca, self.tls_cert, self.tls_key)
+        """What the orchestrator is called with; None for plain text.
+
+        The certificate for browsers is no part of it: it often comes from a public authority, which no service knows.
+        """
+        return TlsFiles(self.tls_ca, self.client_cert, self.client_key) if self.tls_ca is not None else None
 
     @property
     def origins(self) -> list[str]:

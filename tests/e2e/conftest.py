@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.real_stack import RealStack, running_stack_of
+from support.seaweed import S3Server
 from visema_client import Visema
 from visema_client.localstack import LocalStack, LocalStackError, StackOptions
 from visema_client.localstack.seaweed import find_weed
+
+
+@pytest.fixture(scope="session")
+def services(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+    """The real services as processes that a test may end, if it starts them again."""
+    with running_stack_of(RealStack(tmp_path_factory.mktemp("services"), s3_server)) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -9,32 +9,23 @@ import asyncio
 import io
 import os
 import random
-from collections.abc import Iterator
 
 import av
 import pytest
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from support.real_stack import PATIENCE_S, SERVICES, RealStack, running_stack_of
-from support.seaweed import S3Server
+from support.real_stack import PATIENCE_S, SERVICES, RealStack
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema, RetryPolicy, VideoSettings
 from visema_client.cli.demo import SAMPLES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 SEEDS = range(int(os.environ.get("VISEMA_KILL_SEEDS", "2")))
 PATIENT = RetryPolicy(attempts=1000, longest_pause_s=0.5)
 SEGMENT_FRAMES = 25
 LATEST_PERCENT = 85
 LONGEST_PAUSE_S = 0.3
-
-
-@pytest.fixture(scope="module")
-def services(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
-    """Real services that each test finds running."""
-    with running_stack_of(RealStack(tmp_path_factory.mktemp("kills"), s3_server)) as stack:
-        yield stack
 
 
 def computed_lips(services: RealStack) -> float:

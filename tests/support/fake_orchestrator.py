@@ -303,17 +303,17 @@ class FakeOrchestrator(
 
 
 @asynccontextmanager
-async def serve_fake(script: Script) -> AsyncIterator[tuple[str, FakeOrchestrator]]:
-    """A running fake on a free port, with the kit's own interceptor: its address and itself."""
+async def serve_fake(script: Script, listen: str = "127.0.0.1:0") -> AsyncIterator[tuple[str, FakeOrchestrator]]:
+    """A running fake with the kit's own interceptor: its address and itself."""
     interceptor = CallInterceptor(Metrics())
     interceptor.ready = True
-    server = grpc.aio.server(interceptors=[interceptor])
+    server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
     fake = FakeOrchestrator(script)
     jobs_pb2_grpc.add_JobServiceServicer_to_server(fake, server)
     avatars_pb2_grpc.add_AvatarServiceServicer_to_server(fake, server)
     media_pb2_grpc.add_MediaServiceServicer_to_server(fake, server)
     portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(listen)
     await server.start()
     try:
         yield f"127.0.0.1:{port}", fake

@@ -18,7 +18,7 @@ from support.seaweed import S3Server, free_ports
 STAGES = ("liveportrait", "wav2lip", "encoder")
 ORCHESTRATOR = "orchestrator"
 SERVICES = (*STAGES, ORCHESTRATOR)
-PATIENCE_S = 120.0  # a limit for hangs: many processes may start at once on two cores
+PATIENCE_S = 240.0  # a limit for hangs: many processes may start at once on two cores
 STOP_S = 60.0
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 import pytest
-from harness import PATIENCE_S, Client, reason_of
+from harness import PATIENCE_S, Client, orchestrator_here, reason_of
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import jobs_pb2
 
@@ -69,6 +69,25 @@ async def test_a_hundred_watchers_see_the_end(client: Client, stages: FakeStages
 
     states = await asyncio.gather(*(last_state() for _ in range(100)))
     assert set(states) == {jobs_pb2.JOB_STATE_SUCCEEDED}
+
+
+async def test_watchers_are_sent_away_at_once_when_the_server_ends(
+    variables: dict[str, str], stages: FakeStages
+) -> None:
+    """A watch may last as long as its job: no restart waits for that."""
+    stages.lips.hang_after = 0
+    endless = {**variables, "VISEMA_GRACE_S": "3600"}
+    async with asyncio.timeout(PATIENCE_S):
+        async with orchestrator_here(endless) as address:
+            client = Client(address)
+            job = await client.create(await client.spec())
+            watching = client.watch(job.job_id)
+            events = aiter(watching)
+            await anext(events)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            [event async for event in events]
+    assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+    await client.close()
 
 
 async def test_an_unknown_job_cannot_be_watched(client: Client) -> None:

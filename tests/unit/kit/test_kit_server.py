@@ -152,6 +152,27 @@ async def test_a_running_call_is_finished_and_a_health_watch_is_not_waited_for()
         await asyncio.wait_for(closing, 60)
 
 
+async def test_the_drain_hook_ends_calls_that_would_last_and_nobody_waits_for_them() -> None:
+    script = Script()
+    leave = asyncio.Event()
+
+    async def act() -> None:
+        script.entered.set()
+        await leave.wait()
+
+    async def drain() -> None:
+        leave.set()
+
+    script.act = act  # type: ignore[method-assign]
+    stack = serve(spec_of(script, on_drain=drain, settings=settings(grace_s=3600)))
+    running = await stack.__aenter__()
+    async with open_channel(running.address) as channel:
+        call = asyncio.create_task(inspect(channel))
+        await script.entered.wait()
+        await asyncio.wait_for(stack.__aexit__(None, None, None), 60)
+        assert (await call).width_px == 1
+
+
 async def test_a_call_beyond_the_grace_is_cut() -> None:
     script = Script(hang=True)
     stack = serve(spec_of(script, settings=settings(grace_s=0.2)))

@@ -16,7 +16,7 @@ from visema_kit.errors import Unavailable, VisemaError
 from visema_kit.status import from_rpc_error
 
 from visema_client.errors import ServerUnreachable
-from visema_client.retry import RetryPolicy, with_retries
+from visema_client.retry import Attempts, Contact, RetryPolicy, with_retries
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
@@ -54,6 +54,7 @@ class Connection:
     token: str = field(repr=False)
     channel: grpc.aio.Channel = field(repr=False)
     borrowed: bool = False
+    contact: Contact = field(default_factory=Contact, repr=False)
 
     @classmethod
     def open(
@@ -89,7 +90,15 @@ class Connection:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            raise self._typed(error) from error
+            typed = self._typed(error)
+            self.contact.made |= not isinstance(typed, ServerUnreachable)
+            raise typed from error
+        else:
+            self.contact.made = True
+
+    def attempts(self) -> Attempts:
+        """A new row of attempts at one thing."""
+        return Attempts(self.retry, self.contact)
 
     async def call(
         self, method: Callable[..., Awaitable[ReplyT]], request: object, *, timeout_s: float | None = None
@@ -103,7 +112,7 @@ class Connection:
             async with self.typed_errors():
                 return await method(request, timeout=timeout_s or self.timeouts.call_s, metadata=self.metadata)
 
-        return await with_retries(self.retry, once)
+        return await with_retries(self.attempts(), once)
 
     async def delete(
         self, method: Callable[..., Awaitable[object]], request: object, *, gone: type[VisemaError]
@@ -121,7 +130,7 @@ class Connection:
                 await method(request, timeout=self.timeouts.call_s, metadata=self.metadata)
 
         try:
-            await with_retries(self.retry, once)
+            await with_retries(self.attempts(), once)
         except gone:
             if attempt == 1:
                 raise

@@ -13,7 +13,6 @@ from visema_kit.status import from_status
 from visema_client.connection import Connection
 from visema_client.errors import JobCancelled, ServerUnreachable
 from visema_client.progress import Progress, ProgressCallback
-from visema_client.retry import Attempts
 
 ENDED: Final = frozenset(
     {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED},
@@ -89,7 +88,7 @@ async def watch(
 
     Raises: JobNotFound, VisemaError.
     """
-    attempts = Attempts(connection.retry)
+    attempts = connection.attempts()
     while True:
         request = jobs_pb2.WatchJobRequest(job_id=job_id, after_sequence=after_sequence)
         try:

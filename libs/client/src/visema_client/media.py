@@ -15,7 +15,7 @@ from visema.orchestrator.v1 import media_pb2
 from visema_kit.errors import DeadlineExceeded, ObjectCorrupt, VisemaError
 
 from visema_client.connection import Connection
-from visema_client.retry import Attempts, with_retries
+from visema_client.retry import with_retries
 
 CHUNK_BYTES: Final = 256 * 1024  # the API allows 1 MiB
 
@@ -74,7 +74,7 @@ async def upload(
             )
             return reply.object
 
-    return await with_retries(connection.retry, once)
+    return await with_retries(connection.attempts(), once)
 
 
 async def _header(source: _Source, kind: media_pb2.MediaKind.ValueType) -> media_pb2.UploadHeader:
@@ -94,7 +94,7 @@ async def iterate_object(
     """
     end = offset_bytes + length_bytes if length_bytes else reference.size_bytes
     position = offset_bytes
-    attempts = Attempts(connection.retry)
+    attempts = connection.attempts()
     while position < end:
         request = media_pb2.DownloadRequest(
             object=reference, offset_bytes=position, length_bytes=end - position if length_bytes else 0

@@ -1,7 +1,7 @@
 """One gRPC server process: health, reflection, TLS, metrics, signals, and an end that loses no call.
 
 Start: listen, health NOT_SERVING → `on_start` (load the engine, ask the store) → SERVING, port file.
-End: NOT_SERVING → no new calls → running calls get `grace_s` → `on_stop` → closed.
+End: NOT_SERVING → no new calls → `on_drain` → running calls get `grace_s` → `on_stop` → closed.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class ServiceSpec:
         settings: From the environment.
         metrics: The process's metrics.
         on_start: Loads what is needed; until it returns calls fail with UNAVAILABLE and health says NOT_SERVING.
+        on_drain: Ends calls that would last, such as watches: before running calls are waited for.
         on_stop: Frees it, after the last call.
         tokens: Who may call; None: everybody, as tenant `default`.
         tracing: Where it has spans of its own beside calls; None: made from the settings.
@@ -76,6 +77,7 @@ class ServiceSpec:
     settings: ServiceSettings
     metrics: Metrics = field(default_factory=Metrics)
     on_start: Hook = _nothing
+    on_drain: Hook = _nothing
     on_stop: Hook = _nothing
     tokens: TokenTable | None = None
     tracing: Tracing | None = None
@@ -167,15 +169,17 @@ async def serve(spec: ServiceSpec) -> AsyncIterator[RunningServer]:
             yield running
         finally:
             await health_servicer.enter_graceful_shutdown()
-            await _drain(server, interceptor, settings.grace_s)
+            await _drain(server, interceptor, spec)
             await spec.on_stop()
     log.info("stopped")
 
 
-async def _drain(server: grpc.aio.Server, interceptor: CallInterceptor, grace_s: float) -> None:
+async def _drain(server: grpc.aio.Server, interceptor: CallInterceptor, spec: ServiceSpec) -> None:
     """Take no new calls and let the running ones end. Health watches never end by themselves and are not waited for."""
+    grace_s = spec.settings.grace_s
     log.info("draining", running=interceptor.running, grace_s=grace_s)
     stopping = asyncio.create_task(server.stop(grace_s))
+    await spec.on_drain()
     idle = asyncio.create_task(interceptor.wait_idle())
     await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
     if not idle.done():

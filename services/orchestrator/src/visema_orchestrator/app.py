@@ -57,6 +57,7 @@ class Orchestrator:
         stages = Stages(self._channels)
         self._checks = MediaChecks(self._objects, stages, settings.media_limits)
         hub, slots = EventHub(), Slots(settings.job_slots)
+        self._hub = hub
         self._work = RunningWork()
         self._tracing = make_tracing("orchestrator", settings.otlp_endpoint)
         runner = JobRunner(
@@ -144,6 +145,7 @@ class Orchestrator:
             settings=self.settings,
             metrics=self.metrics,
             on_start=self.start,
+            on_drain=self._hub.close,
             on_stop=self.stop,
             tokens=TokenTable(self.settings.tokens_file) if self.settings.tokens_file else None,
             tracing=self._tracing,

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from visema_gateway.core.options import AppearanceOptions, VideoOptions
 from visema_gateway.settings import GatewaySettings
 from visema_kit import quality
 from visema_media import image, recording, speech
@@ -70,3 +71,10 @@ def warnings() -> list[str]:
     assert len(about_face) == 5  # the height is said twice
     lag = [quality.lag_warning(120.0), quality.lag_warning(-120.0)]
     return [*constants, *about_face, *lag]
+
+
+def test_the_page_sends_with_an_avatar_what_avatars_take() -> None:
+    controls = dict(re.findall(r'\{ name: "(\w+)", of: "(\w+)"', (PAGE / "settings.js").read_text()))
+    assert controls.keys() < VideoOptions.model_fields.keys()
+    kept = {name for name, of in controls.items() if of in {"look", "picture"}}
+    assert kept == controls.keys() & AppearanceOptions.model_fields.keys()

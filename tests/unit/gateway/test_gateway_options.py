@@ -6,8 +6,8 @@ import httpx
 import pytest
 from support.fake_orchestrator import Script
 from visema.common.v1 import common_pb2
-from visema.orchestrator.v1 import jobs_pb2
-from visema_gateway.core.options import FRAME_RATES, VideoOptions
+from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
+from visema_gateway.core.options import FRAME_RATES, AppearanceOptions, VideoOptions
 
 FILES = {"image": ("p.jpg", b"\xff\xd8\xff picture"), "audio": ("a.wav", b"RIFF speech")}
 VALUES = {
@@ -49,6 +49,30 @@ async def test_a_form_and_json_say_every_setting_alike(web: httpx.AsyncClient, s
     reply = await web.post("/generate", files=FILES)
     assert reply.status_code == 202, reply.text
     assert of_form != last_spec(script)
+
+
+async def test_standard_quality_is_what_nobody_asked_for(web: httpx.AsyncClient, script: Script) -> None:
+    for wish in ({}, {"quality": "standard"}):
+        assert (await web.post("/generate", files=FILES, data=wish)).status_code == 202
+    plain, standard = [request.spec for request in script.seen if isinstance(request, jobs_pb2.CreateJobRequest)]
+    assert plain == standard
+
+
+@pytest.mark.parametrize("path", ["/avatar/upload", "/v1/avatars"])
+@pytest.mark.parametrize("name", VideoOptions.model_fields)
+async def test_an_avatar_takes_what_it_uses_and_refuses_the_rest_by_name(
+    web: httpx.AsyncClient, script: Script, path: str, name: str
+) -> None:
+    image = {"image": FILES["image"]}
+    reply = await web.post(path, files=image, data={"name": "Anna", name: str(VALUES[name])})
+    if name not in AppearanceOptions.model_fields:
+        assert (reply.status_code, reply.json()["field"]) == (400, name)
+        assert name in reply.json()["detail"]
+        return
+    assert reply.status_code < 300, reply.text
+    assert (await web.post(path, files=image, data={"name": "Anna"})).status_code < 300
+    asked = [request.spec for request in script.seen if isinstance(request, avatars_pb2.CreateAvatarRequest)]
+    assert asked[0] != asked[1]
 
 
 @pytest.mark.parametrize("rate", FRAME_RATES)

@@ -21,6 +21,7 @@ from visema_gateway.api.deps import (
     TheForms,
     TheGateway,
     multipart,
+    only_fields,
     option_properties,
     options_in,
 )
@@ -29,7 +30,7 @@ from visema_gateway.api.problems import documented
 from visema_gateway.api.simple import State, state_of
 from visema_gateway.core.callers import Caller
 from visema_gateway.core.gateway import Gateway, Order
-from visema_gateway.core.options import OPTION_NAMES
+from visema_gateway.core.options import AppearanceOptions
 from visema_gateway.core.views import iso, job_view
 
 router = APIRouter(prefix="/avatar", tags=["avatar library"])
@@ -87,7 +88,7 @@ class Animate(BaseModel):
             "image": {**FILE, "description": "JPEG, PNG or WebP, up to 5 MB."},
             "name": {"type": "string", "maxLength": 200},
             "description": {"type": "string", "maxLength": 2000},
-            **option_properties(),
+            **option_properties(AppearanceOptions),
         },
         ["image", "name"],
     ),
@@ -104,7 +105,7 @@ async def upload(
 ) -> Uploaded:
     """The portrait's animation is prepared ahead, so that its videos take less time."""
     async with forms.receive(request, {"image": gateway.settings.image_max_bytes}) as form:
-        _check_fields(form.fields, {"name", "description"} | OPTION_NAMES)
+        only_fields(form, {*AppearanceOptions.model_fields, "name", "description"})
         name = form.fields.get("name", "").strip()
         if "image" not in form.files or not name:
             raise InvalidInput("an avatar needs an image and a name", field="name" if not name else "image")
@@ -113,7 +114,7 @@ async def upload(
             form.files["image"],
             name=name,
             description=form.fields.get("description", ""),
-            options=options_in(form),
+            options=options_in(form, AppearanceOptions),
             request_id=idempotency_key,
         )
     number = await gateway.library.number(caller.scope, "avatar", avatar.avatar_id)
@@ -173,7 +174,7 @@ async def animate(
     """JSON with text, or a form with an audio file. Poll `/avatar/animations/{id}/status`."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         async with forms.receive(request, {"audio": gateway.settings.audio_max_bytes}) as form:
-            _check_fields(form.fields, {"avatarId", "text", "voiceId"})
+            only_fields(form, {"avatarId", "text", "voiceId"})
             number_text = form.fields.get("avatarId", "")
             if not (number_text.isascii() and number_text.isdecimal() and len(number_text) < len(str(LARGEST_NUMBER))):
                 raise InvalidInput("an animation needs the avatar's id", field="avatarId")
@@ -300,9 +301,3 @@ async def _json_body(request: Request) -> Animate:
     except ValidationError as error:
         lines: list[dict[str, Any]] = [{**line, "loc": ("body", *line["loc"])} for line in error.errors()]
         raise RequestValidationError(lines) from None
-
-
-def _check_fields(fields: dict[str, str], known: set[str] | frozenset[str]) -> None:
-    unknown = sorted(set(fields) - known)
-    if unknown:
-        raise InvalidInput(f"there is no field {unknown[0][:60]!r}", field=unknown[0][:60])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,10 +14,12 @@ from visema_kit.errors import InvalidInput
 from visema_gateway.api.forms import Form, Forms
 from visema_gateway.core.callers import Caller, caller_of
 from visema_gateway.core.gateway import Gateway, Order
-from visema_gateway.core.options import OPTION_NAMES, VideoOptions
+from visema_gateway.core.options import AppearanceOptions, VideoOptions
 
 IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
 LARGEST_NUMBER: Final = 2**31 - 1
+
+OptionsT = TypeVar("OptionsT", bound=AppearanceOptions)
 
 _bearer = HTTPBearer(auto_error=False, description="Where the operator has set tokens.")
 
@@ -59,28 +62,32 @@ IdempotencyKey = Annotated[
 ]
 
 
-def options_in(form: Form) -> VideoOptions:
-    """The video's settings among a form's fields. Raises: RequestValidationError."""
-    given = {name: text for name, text in form.fields.items() if name in OPTION_NAMES and text != ""}
+def only_fields(form: Form, known: Iterable[str]) -> None:
+    """Raises: InvalidInput: the form has a field that nobody would look at."""
+    unknown = sorted(form.fields.keys() - set(known))
+    if unknown:
+        raise InvalidInput(f"there is no field {unknown[0][:60]!r}", field=unknown[0][:60])
+
+
+def options_in(form: Form, kind: type[OptionsT]) -> OptionsT:
+    """The settings among a form's fields. Raises: RequestValidationError."""
+    given = {name: text for name, text in form.fields.items() if name in kind.model_fields and text != ""}
     try:
-        return VideoOptions.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         raise RequestValidationError([{**line, "loc": ("body", *line["loc"])} for line in error.errors()]) from None
 
 
 def order_in(form: Form, request_id: str | None) -> Order:
     """The video that a form asks for. Raises: InvalidInput, RequestValidationError."""
-    known = OPTION_NAMES | {"text", "voice_id", "avatar_id", "webhook_url"}
-    unknown = sorted(set(form.fields) - known)
-    if unknown:
-        raise InvalidInput(f"there is no field {unknown[0][:60]!r}", field=unknown[0][:60])
+    only_fields(form, {*VideoOptions.model_fields, "text", "voice_id", "avatar_id", "webhook_url"})
     return Order(
         portrait=form.files.get("image"),
         avatar_id=form.fields.get("avatar_id") or None,
         audio=form.files.get("audio"),
         text=form.fields.get("text") or None,
         voice_id=form.fields.get("voice_id", ""),
-        options=options_in(form),
+        options=options_in(form, VideoOptions),
         request_id=request_id,
         webhook_url=form.fields.get("webhook_url") or None,
     )
@@ -95,9 +102,9 @@ def multipart(properties: dict[str, Any], required: list[str]) -> dict[str, Any]
 FILE: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 
 
-def option_properties() -> dict[str, Any]:
-    """The video's settings as form fields, for the documentation."""
-    properties: dict[str, Any] = VideoOptions.model_json_schema()["properties"]
+def option_properties(kind: type[AppearanceOptions]) -> dict[str, Any]:
+    """Settings as form fields, for the documentation."""
+    properties: dict[str, Any] = kind.model_json_schema()["properties"]
     return {
         name: {key: value for key, value in schema.items() if key != "default"} for name, schema in properties.items()
     }
@@ -112,5 +119,5 @@ def order_properties() -> dict[str, Any]:
         "text": {"type": "string", "maxLength": 5000, "description": "What to say."},
         "voice_id": {"type": "string", "description": "Voice for `text`; see /v1/voices."},
         "webhook_url": {"type": "string", "description": "Gets the job as JSON, signed, when it has ended."},
-        **option_properties(),
+        **option_properties(VideoOptions),
     }

@@ -23,6 +23,7 @@ from visema_gateway.api.deps import (
     TheForms,
     TheGateway,
     multipart,
+    only_fields,
     option_properties,
     options_in,
 )
@@ -31,7 +32,7 @@ from visema_gateway.api.media import BINARY, object_response
 from visema_gateway.api.problems import documented
 from visema_gateway.api.simple import session_log
 from visema_gateway.core.gateway import Order
-from visema_gateway.core.options import OPTION_NAMES, VideoOptions
+from visema_gateway.core.options import AppearanceOptions, VideoOptions
 from visema_gateway.core.peers import VoiceView
 from visema_gateway.core.views import (
     AvatarView,
@@ -262,7 +263,7 @@ router.add_api_route(
             "image": FILE,
             "name": {"type": "string", "maxLength": 200},
             "description": {"type": "string", "maxLength": 2000},
-            **option_properties(),
+            **option_properties(AppearanceOptions),
         },
         ["image"],
     ),
@@ -279,15 +280,15 @@ async def create_avatar(
 ) -> AvatarView:
     """Its animation is prepared ahead."""
     async with forms.receive(request, {"image": gateway.settings.image_max_bytes}) as form:
-        unknown = sorted(set(form.fields) - OPTION_NAMES - {"name", "description"})
-        if unknown or "image" not in form.files:
-            raise InvalidInput("an avatar needs an image, and a name", field=unknown[0][:60] if unknown else "image")
+        only_fields(form, {*AppearanceOptions.model_fields, "name", "description"})
+        if "image" not in form.files:
+            raise InvalidInput("an avatar needs an image", field="image")
         avatar = await gateway.make_avatar(
             caller,
             form.files["image"],
             name=form.fields.get("name", ""),
             description=form.fields.get("description", ""),
-            options=options_in(form),
+            options=options_in(form, AppearanceOptions),
             request_id=idempotency_key,
         )
     return avatar_view(avatar, base)

@@ -18,7 +18,7 @@ from visema_kit.errors import InvalidInput, JobNotFound, PreconditionFailed
 from visema_gateway.core.callers import Caller, Clients
 from visema_gateway.core.deliveries import Deliveries
 from visema_gateway.core.library import Library
-from visema_gateway.core.options import VideoOptions
+from visema_gateway.core.options import AppearanceOptions, VideoOptions
 from visema_gateway.core.outbound import Outbound
 from visema_gateway.core.peers import Peers
 from visema_gateway.core.tables import Base
@@ -170,7 +170,7 @@ class Gateway:
         *,
         name: str,
         description: str,
-        options: VideoOptions,
+        options: AppearanceOptions,
         request_id: str | None,
     ) -> avatars_pb2.Avatar:
         """Register a portrait. Raises: NoFaceFound and others, VisemaError."""

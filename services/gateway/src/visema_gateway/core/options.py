@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -9,9 +10,9 @@ from visema_client import VideoSettings
 
 Quality = Literal["draft", "standard", "high"]
 
-_QUALITIES: dict[Quality, tuple[int, str]] = {  # crf and x264's preset
+_QUALITIES: dict[Quality, tuple[int | None, str | None]] = {  # crf and x264's preset
     "draft": (28, "ultrafast"),
-    "standard": (20, "veryfast"),
+    "standard": (None, None),  # the encoder's own choice
     "high": (16, "medium"),
 }
 
@@ -28,12 +29,11 @@ def _known_frame_rate(rate: int) -> int:
 FrameRate = Annotated[int, AfterValidator(_known_frame_rate), Field(json_schema_extra={"enum": [*FRAME_RATES]})]
 
 
-class VideoOptions(BaseModel):
-    """Settings of a video. Everything is optional; what is left out is the server's choice."""
+class AppearanceOptions(BaseModel):
+    """What a portrait's animation looks like: an avatar's settings. What is left out is the server's choice."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    quality: Quality | None = Field(default=None, description="`draft`, `standard` or `high`; or give `crf`.")
     size_px: Annotated[int, Field(ge=256, le=1024, multiple_of=2)] | None = Field(
         default=None, description="Side of the square video in pixels. Default 512."
     )
@@ -53,11 +53,36 @@ class VideoOptions(BaseModel):
         default=None, description="Expression that is held. Default `neutral`."
     )
     expression_strength: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="Default 0.6.")
-    mouth_strength: Annotated[float, Field(ge=0, le=1.5)] | None = Field(
-        default=None, description="How far the mouth opens. Default 1."
-    )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = Field(
         default=None, description="The same seed gives the same motion. Default 1."
+    )
+
+    def settings(self) -> VideoSettings:
+        """As the SDK wants it."""
+        return VideoSettings(
+            size_px=self.size_px,
+            frame_rate=self.frame_rate,
+            engine=self.engine,
+            framing=self.framing,
+            face=self.face,
+            blinks_per_minute=self.blinks_per_minute,
+            head_motion=self.head_motion,
+            breathing=self.breathing,
+            gaze_wander=self.gaze_wander,
+            expression=self.expression,
+            expression_strength=self.expression_strength,
+            seed=self.seed,
+        )
+
+
+class VideoOptions(AppearanceOptions):
+    """Settings of a video: how it looks, and how it is spoken and encoded."""
+
+    quality: Quality | None = Field(
+        default=None, description="`draft`, `standard` (the default) or `high`; or give `crf`."
+    )
+    mouth_strength: Annotated[float, Field(ge=0, le=1.5)] | None = Field(
+        default=None, description="How far the mouth opens. Default 1."
     )
     crf: Annotated[int, Field(ge=0, le=51)] | None = Field(default=None, description="Constant quality. Default 18.")
     title: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Title in the file.")
@@ -71,24 +96,4 @@ class VideoOptions(BaseModel):
     def settings(self) -> VideoSettings:
         """As the SDK wants it."""
         crf, preset = _QUALITIES[self.quality] if self.quality else (self.crf, None)
-        return VideoSettings(
-            size_px=self.size_px,
-            frame_rate=self.frame_rate,
-            engine=self.engine,
-            framing=self.framing,
-            face=self.face,
-            blinks_per_minute=self.blinks_per_minute,
-            head_motion=self.head_motion,
-            breathing=self.breathing,
-            gaze_wander=self.gaze_wander,
-            expression=self.expression,
-            expression_strength=self.expression_strength,
-            mouth_strength=self.mouth_strength,
-            seed=self.seed,
-            crf=crf,
-            preset=preset,
-            title=self.title,
-        )
-
-
-OPTION_NAMES = frozenset(VideoOptions.model_fields)
+        return replace(super().settings(), mouth_strength=self.mouth_strength, crf=crf, preset=preset, title=self.title)

@@ -44,7 +44,7 @@ async function submit(event) {
     return find({ needText: "text", needAudio: "audio", needRecording: "record" }[missing]).focus();
   }
   note(find("audio-note"), "");
-  settings.addTo(form, Boolean(avatar));
+  settings.addTo(form, avatar ? "avatarVideo" : "video");
   const key = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   if (matchMedia("(max-width: 860px)").matches) find("screen").scrollIntoView({ block: "start" });
   await result.run(async (signal) => (await api.generate(form, key, signal)).session_id, portrait.previewUrl());

@@ -4,7 +4,6 @@ import { dropZone, find, make, megabytes, note, show } from "./dom.js";
 import * as settings from "./settings.js";
 import { explain, say } from "./words.js";
 
-const AVATAR_FIELDS = new Set(["expression", "expression_strength", "head_motion", "breathing", "gaze_wander", "blinks_per_minute", "size_px", "framing", "face", "engine"]);
 let chosen = { file: null, avatar: null };
 let looking = new AbortController();
 let spoken = { words: () => "", bad: false };
@@ -111,12 +110,10 @@ function frame(image, face, { width_px: width, height_px: height } = { width_px:
 async function keep() {
   const name = find("avatar-name").value.trim();
   if (!name) return find("avatar-name").focus();
-  const wanted = new FormData();
-  settings.addTo(wanted, false);
   const form = new FormData();
   form.append("image", chosen.file);
   form.append("name", name);
-  for (const [field, value] of wanted) if (AVATAR_FIELDS.has(field)) form.append(field, value);
+  settings.addTo(form, "avatar");
   find("keep").disabled = true;
   note(find("image-note"), say("keeping"));
   try {

@@ -5,22 +5,24 @@ import { number, say } from "./words.js";
 const STRENGTH = { min: 0, max: 2, step: 0.1, word: (value) => say(value === 0 ? "off" : value < 0.75 ? "little" : value <= 1.25 ? "natural" : "much") };
 const percent = (value) => `${Math.round(value * 100)} %`;
 
+// `of`: what a control says something about. A look is an avatar's too, and its videos may differ from it; the picture of
+// an avatar is its own; speech and file belong to each video.
 const CONTROLS = [
-  { name: "expression", start: "neutral", options: ["neutral", "warm", "serious", "happy", "sad", "surprised"] },
-  { name: "expression_strength", start: 0.6, min: 0, max: 1, step: 0.05, word: percent },
-  { name: "head_motion", start: 1, ...STRENGTH },
-  { name: "breathing", start: 1, ...STRENGTH },
-  { name: "gaze_wander", start: 1, ...STRENGTH },
-  { name: "blinks_per_minute", start: 17, min: 0, max: 40, step: 1, word: (value) => (value ? number(value, 0) : say("off")) },
-  { name: "mouth_strength", start: 1, min: 0, max: 1.5, step: 0.05, word: percent },
-  { name: "quality", start: "standard", options: ["draft", "standard", "high"] },
-  { name: "size_px", start: "512", options: ["256", "512", "768", "1024"] },
-  { name: "framing", start: "bust", options: ["face", "bust", "full-picture"] },
-  { name: "face", start: "ask", options: ["ask", "largest"], unsent: "ask" },
-  { name: "engine", start: "auto", options: ["auto", "neural", "embedded"] },
+  { name: "expression", of: "look", start: "neutral", options: ["neutral", "warm", "serious", "happy", "sad", "surprised"] },
+  { name: "expression_strength", of: "look", start: 0.6, min: 0, max: 1, step: 0.05, word: percent },
+  { name: "head_motion", of: "look", start: 1, ...STRENGTH },
+  { name: "breathing", of: "look", start: 1, ...STRENGTH },
+  { name: "gaze_wander", of: "look", start: 1, ...STRENGTH },
+  { name: "blinks_per_minute", of: "look", start: 17, min: 0, max: 40, step: 1, word: (value) => (value ? number(value, 0) : say("off")) },
+  { name: "mouth_strength", of: "video", start: 1, min: 0, max: 1.5, step: 0.05, word: percent },
+  { name: "quality", of: "video", start: "standard", options: ["draft", "standard", "high"] },
+  { name: "size_px", of: "picture", start: "512", options: ["256", "512", "768", "1024"] },
+  { name: "framing", of: "picture", start: "bust", options: ["face", "bust", "full-picture"] },
+  { name: "face", of: "picture", start: "ask", options: ["ask", "largest"], unsent: "ask" },
+  { name: "engine", of: "look", start: "auto", options: ["auto", "neural", "embedded"] },
 ];
-// With an avatar these are the avatar's own.
-const OF_THE_AVATAR = new Set(["size_px", "framing", "face"]);
+// What is sent with a photo's video, with an avatar's, and when an avatar is kept.
+const TAKEN = { video: ["look", "picture", "video"], avatarVideo: ["look", "video"], avatar: ["look", "picture"] };
 
 export function draw() {
   const values = new Map(CONTROLS.map(({ name }) => [name, find(`set-${name}`)?.value]));
@@ -51,10 +53,10 @@ export function reset() {
   draw();
 }
 
-// Add what differs from the defaults to a form.
-export function addTo(form, forAvatarJob) {
-  for (const { name, start, unsent } of CONTROLS) {
+// Add what differs from the defaults to a form for a `video`, an `avatarVideo` or an `avatar`.
+export function addTo(form, kind) {
+  for (const { name, of, start, unsent } of CONTROLS) {
     const { value } = find(`set-${name}`);
-    if (value !== String(start) && value !== unsent && !(forAvatarJob && OF_THE_AVATAR.has(name))) form.append(name, value);
+    if (TAKEN[kind].includes(of) && value !== String(start) && value !== unsent) form.append(name, value);
   }
 }

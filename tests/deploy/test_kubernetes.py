@@ -234,16 +234,21 @@ def test_the_namespace_enforces_the_restricted_standard(overlay: str):
 
 def test_variables_exist_in_the_services_settings():
     from visema_encoder.settings import EncoderSettings
+    from visema_gateway.settings import GatewaySettings
     from visema_liveportrait.settings import LiveportraitSettings
     from visema_orchestrator.settings import OrchestratorSettings
+    from visema_speech.settings import SpeechSettings
     from visema_wav2lip.settings import Wav2LipSettings
 
     settings = {
         "encoder": EncoderSettings,
+        "gateway": GatewaySettings,
         "liveportrait": LiveportraitSettings,
         "orchestrator": OrchestratorSettings,
+        "speech": SpeechSettings,
         "wav2lip": Wav2LipSettings,
     }
+    assert settings.keys() == OURS
     for overlay in PATHS:
         config = find(overlay, "ConfigMap", "visema-config")["data"]
         for name, known in settings.items():

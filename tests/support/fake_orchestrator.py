@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.rpc import status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import (
     avatars_pb2,
@@ -111,6 +112,7 @@ class FakeOrchestrator(
         self.jobs: dict[str, jobs_pb2.Job] = {}
         self.avatars: dict[str, avatars_pb2.Avatar] = {}
         self.cancelled = asyncio.Event()
+        self.health = health.aio.HealthServicer()
 
     def store(self, content: bytes, media_type: str) -> common_pb2.ObjectRef:
         sha256 = hashlib.sha256(content).hexdigest()
@@ -313,6 +315,8 @@ async def serve_fake(script: Script, listen: str = "127.0.0.1:0") -> AsyncIterat
     avatars_pb2_grpc.add_AvatarServiceServicer_to_server(fake, server)
     media_pb2_grpc.add_MediaServiceServicer_to_server(fake, server)
     portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(fake, server)
+    health_pb2_grpc.add_HealthServicer_to_server(fake.health, server)
+    await fake.health.set(health.OVERALL_HEALTH, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port(listen)
     await server.start()
     try:

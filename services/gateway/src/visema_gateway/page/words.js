@@ -42,6 +42,9 @@ const EN = {
   err_UNAUTHENTICATED: "This server asks for an access token.", err_VOICE_NOT_FOUND: "This voice is not available any more. Choose another.", err_AVATAR_NOT_FOUND: "This avatar does not exist any more.", err_JOB_NOT_FOUND: "This video does not exist any more.",
   err_PRECONDITION_FAILED: "This is not possible here: {detail}", err_CHECKPOINT_MISSING: "The neural networks are not installed on this server. Choose another engine in the settings.", err_LICENSE_NOT_ACCEPTED: "The licence of the neural networks has not been accepted on this server. Choose another engine in the settings.",
   err_UNAVAILABLE: "The video service does not answer. Try again shortly.", err_STAGE_UNAVAILABLE: "A part of the video service does not answer. Try again shortly.", err_STORE_UNAVAILABLE: "The storage does not answer. Try again shortly.", err_INVALID_INPUT: "Something in the request is not accepted: {detail}",
+  err_NOT_FOUND: "This does not exist any more.", err_OBJECT_NOT_FOUND: "The file is not stored any more. Send it again.", err_OBJECT_MISMATCH: "The stored file is another one. Send it again.", err_FOREIGN_OBJECT: "This file belongs to somebody else.",
+  err_REQUEST_ID_REUSED: "This was sent before with other content. Try again.", err_JOB_NOT_ENDED: "The video is still being made. Stop it first, or wait.", err_DEVICE_BUSY: "Everything is busy. Try again in a few seconds.", err_DEADLINE_EXCEEDED: "That took too long. Try again.",
+  err_INTERNAL: "There is a fault in the video service. Tell its operator: {detail} (request {id})", err_CREDIT_EXCEEDED: "There is a fault in the video service. Tell its operator: {detail} (request {id})", err_OBJECT_CORRUPT: "A stored file is damaged. Tell the operator: {detail} (request {id})",
   err_offline: "The server cannot be reached. Check your connection.", err_other: "Something went wrong: {detail} (request {id})",
 };
 const RU = {
@@ -87,6 +90,9 @@ const RU = {
   err_UNAUTHENTICATED: "Этот сервер требует токен доступа.", err_VOICE_NOT_FOUND: "Этого голоса больше нет. Выберите другой.", err_AVATAR_NOT_FOUND: "Этого аватара больше нет.", err_JOB_NOT_FOUND: "Этого видео больше нет.",
   err_PRECONDITION_FAILED: "Здесь это невозможно: {detail}", err_CHECKPOINT_MISSING: "Нейросети на этом сервере не установлены. Выберите другой движок в настройках.", err_LICENSE_NOT_ACCEPTED: "Лицензия нейросетей на этом сервере не принята. Выберите другой движок в настройках.",
   err_UNAVAILABLE: "Сервис видео не отвечает. Попробуйте чуть позже.", err_STAGE_UNAVAILABLE: "Часть сервиса видео не отвечает. Попробуйте чуть позже.", err_STORE_UNAVAILABLE: "Хранилище не отвечает. Попробуйте чуть позже.", err_INVALID_INPUT: "Запрос не принят: {detail}",
+  err_NOT_FOUND: "Этого больше нет.", err_OBJECT_NOT_FOUND: "Файл больше не хранится. Отправьте его снова.", err_OBJECT_MISMATCH: "Сохранённый файл отличается. Отправьте его снова.", err_FOREIGN_OBJECT: "Этот файл принадлежит другому.",
+  err_REQUEST_ID_REUSED: "Это уже отправлялось с другим содержимым. Попробуйте снова.", err_JOB_NOT_ENDED: "Видео ещё создаётся. Остановите его или подождите.", err_DEVICE_BUSY: "Всё занято. Попробуйте через несколько секунд.", err_DEADLINE_EXCEEDED: "Это заняло слишком много времени. Попробуйте снова.",
+  err_INTERNAL: "В сервисе видео ошибка. Сообщите администратору: {detail} (запрос {id})", err_CREDIT_EXCEEDED: "В сервисе видео ошибка. Сообщите администратору: {detail} (запрос {id})", err_OBJECT_CORRUPT: "Сохранённый файл повреждён. Сообщите администратору: {detail} (запрос {id})",
   err_offline: "Сервер недоступен. Проверьте соединение.", err_other: "Что-то пошло не так: {detail} (запрос {id})",
 };
 const BOOKS = { en: EN, ru: RU };
@@ -119,7 +125,7 @@ export function speak(wanted) {
   translate(document);
 }
 
-export function translate(root) {
+function translate(root) {
   for (const element of root.querySelectorAll("[data-i18n]")) element.textContent = say(element.dataset.i18n);
   for (const element of root.querySelectorAll("[data-i18n-label]")) element.setAttribute("aria-label", say(element.dataset.i18nLabel));
   for (const element of root.querySelectorAll("[data-i18n-placeholder]")) element.placeholder = say(element.dataset.i18nPlaceholder);
@@ -129,8 +135,7 @@ export const preferred = () => localStorage.getItem("visema-language") ?? (navig
 
 // A sentence for a person about an error of the API or of the browser.
 export function explain(error) {
-  if (error?.reason && knows(`err_${error.reason}`)) return say(`err_${error.reason}`, { detail: error.message });
-  if (error?.reason) return say("err_other", { detail: error.message, id: error.requestId || "–" });
   if (error instanceof TypeError) return say("err_offline");
-  return say("err_other", { detail: String(error?.message ?? error), id: "–" });
+  const facts = { detail: String(error?.message ?? error), id: error?.requestId || "–" };
+  return say(error?.reason && knows(`err_${error.reason}`) ? `err_${error.reason}` : "err_other", facts);
 }

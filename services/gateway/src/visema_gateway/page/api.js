@@ -9,8 +9,13 @@ export class ApiError extends Error {
 }
 
 const TOKEN = "visema-token";
+const SAVING_MS = 60_000; // by then the browser has copied what it saves
 export const token = () => sessionStorage.getItem(TOKEN) ?? "";
-export const setToken = (value) => (value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN));
+export function setToken(value) {
+  if (value) sessionStorage.setItem(TOKEN, value);
+  else sessionStorage.removeItem(TOKEN);
+  for (const path of [...pictures.keys()]) forget(path); // they were for the token before
+}
 const authorized = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
 async function call(path, options = {}) {
@@ -39,13 +44,34 @@ export const removeJob = (id) => call(`/v1/jobs/${id}`, { method: "DELETE" });
 export const generate = (form, key, signal) =>
   json("/generate", { method: "POST", body: form, headers: { "Idempotency-Key": key }, signal });
 
-// An address for <img>, <video> and <a>: with a token the file is fetched, because elements send none.
-const blobs = new Map();
-export async function media(path) {
-  if (!token()) return path;
-  const key = `${token()} ${path}`;
-  if (!blobs.has(key)) blobs.set(key, call(path).then((response) => response.blob()).then(URL.createObjectURL));
-  try { return await blobs.get(key); } catch (error) { blobs.delete(key); throw error; }
+// An address for <video> and <a>, which send no token: with one, the file is fetched and held until `release`.
+export async function held(path) {
+  if (!token()) return { url: path, release() {} };
+  const url = URL.createObjectURL(await (await call(path)).blob());
+  return { url, release: () => URL.revokeObjectURL(url) };
+}
+
+// An address for <img>. Pictures are small and shown again and again: the newest are kept.
+const PICTURES_KEPT = 300;
+const pictures = new Map();
+export async function picture(path) {
+  const kept = pictures.get(path) ?? held(path);
+  pictures.delete(path);
+  pictures.set(path, kept);
+  if (pictures.size > PICTURES_KEPT) forget(pictures.keys().next().value);
+  try { return (await kept).url; } catch (error) { if (pictures.get(path) === kept) pictures.delete(path); throw error; }
+}
+
+function forget(path) {
+  pictures.get(path).then((file) => file.release(), () => {});
+  pictures.delete(path);
+}
+
+// Save a file under a name, as a click on a link does where no token is needed.
+export async function save(path, name) {
+  const file = await held(path);
+  Object.assign(document.createElement("a"), { href: file.url, download: name }).click();
+  setTimeout(file.release, SAVING_MS);
 }
 
 // Follow a job to its end. Calls `onJob` with each state; goes on after broken connections.

@@ -18,7 +18,6 @@ const lists = library.begin(
 
 function visit() {
   const view = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "create";
-  library.leave();
   for (const name of VIEWS) show(find(`view-${name}`), name === view);
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
@@ -74,6 +73,7 @@ async function begin() {
   setFacts(config.limits);
   portrait.begin(config);
   speech.begin(config);
+  result.begin();
   find("form").addEventListener("submit", submit);
   find("cancel").addEventListener("click", result.stop);
   find("reset").addEventListener("click", settings.reset);

@@ -66,7 +66,7 @@ export async function takeAvatar(avatar) {
   show(find("keep-row"), false);
   find("image").value = "";
   note(find("image-note"), say("chosenAvatar", { name: avatar.name || say("untitled") }));
-  preview(await api.media(`/v1/avatars/${avatar.id}/image`), avatar.name, avatar.face);
+  preview(await api.picture(`/v1/avatars/${avatar.id}/image`), avatar.name, avatar.face);
 }
 
 function refuse(text) {
@@ -129,6 +129,6 @@ async function keep() {
 
 export const thumbnail = (avatar) => {
   const image = make("img", { alt: avatar.name || say("untitled"), loading: "lazy" });
-  api.media(`/v1/avatars/${avatar.id}/image`).then((url) => { image.src = url; }).catch(() => {});
+  api.picture(`/v1/avatars/${avatar.id}/image`).then((url) => { image.src = url; }).catch(() => {});
   return image;
 };

@@ -1,11 +1,13 @@
 // Records the microphone as a 16-bit mono WAV.
 const SAMPLE_BYTES = 2;
 const HEADER_BYTES = 44;
+const LAST_PIECE_MS = 1000; // it comes at once, unless the browser has stopped the microphone itself
 
 export class Recorder {
   #context;
   #stream;
   #node;
+  #ended;
   #pieces = [];
 
   // `onLevel` gets (peak 0…1, seconds so far) several times a second.
@@ -13,25 +15,43 @@ export class Recorder {
     this.#pieces = [];
     this.#stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true } });
     this.#context = new AudioContext();
-    await this.#context.audioWorklet.addModule("/page/recorder-worklet.js");
-    this.#node = new AudioWorkletNode(this.#context, "visema-recorder", { numberOfOutputs: 0 });
-    let samples = 0;
-    this.#node.port.onmessage = ({ data }) => {
-      this.#pieces.push(data);
-      samples += data.length;
-      onLevel(data.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0), samples / this.#context.sampleRate);
-    };
-    this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
+    try {
+      await this.#context.audioWorklet.addModule("/page/recorder-worklet.js");
+      this.#node = new AudioWorkletNode(this.#context, "visema-recorder", { numberOfOutputs: 0 });
+      this.#listen(onLevel);
+      this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
+    } catch (error) {
+      await this.#release();
+      throw error;
+    }
   }
 
   // The recording as a File, and its seconds.
   async stop() {
-    for (const track of this.#stream.getTracks()) track.stop();
     const rate = this.#context.sampleRate;
+    this.#node.port.postMessage("end");
+    await Promise.race([this.#ended, new Promise((resolve) => setTimeout(resolve, LAST_PIECE_MS))]);
     this.#node.disconnect();
-    await this.#context.close();
+    await this.#release();
     const count = this.#pieces.reduce((sum, piece) => sum + piece.length, 0);
     return { file: new File([wav(this.#pieces, count, rate)], "recording.wav", { type: "audio/wav" }), seconds: count / rate };
+  }
+
+  #listen(onLevel) {
+    let samples = 0;
+    this.#ended = new Promise((end) => {
+      this.#node.port.onmessage = ({ data: piece }) => {
+        if (!piece) return end();
+        this.#pieces.push(piece);
+        samples += piece.length;
+        onLevel(piece.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0), samples / this.#context.sampleRate);
+      };
+    });
+  }
+
+  async #release() {
+    for (const track of this.#stream.getTracks()) track.stop();
+    await this.#context.close();
   }
 }
 

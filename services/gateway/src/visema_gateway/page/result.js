@@ -6,9 +6,14 @@ import { explain, number, say } from "./words.js";
 
 let running = null; // { id, controller, started, timer }
 let shown = null;
+let film = null; // what the video shows, to be released
+let presented = 0;
 
 export const isBusy = () => running !== null;
-export const runningId = () => running?.id ?? null;
+
+export function begin() {
+  find("save-log").addEventListener("click", () => api.save(`/download/${shown.id}/log`, `${shown.id}.jsonl`).catch((error) => fail(explain(error))));
+}
 
 // Start a job with `send`, which gives its id, and follow it. Resolves when it has ended.
 export async function run(send, ghostUrl) {
@@ -55,20 +60,20 @@ export async function present(job) {
   if (job.state === "failed") return fail(explain(job.error));
   if (job.state === "cancelled") { show(find("screen-hint")); return tell("stopped"); }
   if (job.state !== "succeeded") return tell(job.state);
-  const [url, poster] = await Promise.all([api.media(`/v1/jobs/${job.id}/video`), api.media(`/v1/jobs/${job.id}/poster`)]);
+  const turn = ++presented;
+  const [file, poster] = await Promise.all([api.held(`/v1/jobs/${job.id}/video`), api.picture(`/v1/jobs/${job.id}/poster`)]);
+  if (turn !== presented) return file.release(); // something else is to be seen meanwhile
   const video = find("video");
+  film = file;
   video.poster = poster;
-  video.src = url;
+  video.src = film.url;
   show(video);
   show(find("screen-hint"), false);
-  const save = find("save");
-  save.href = await api.media(`/download/${job.id}`);
-  save.download = `${job.title || "visema"}.mp4`;
-  show(save);
-  const log = find("save-log");
-  log.href = await api.media(`/download/${job.id}/log`);
-  log.download = `${job.id}.jsonl`;
-  show(log);
+  const link = find("save");
+  link.href = film.url;
+  link.download = `${job.title || "visema"}.mp4`;
+  show(link);
+  show(find("save-log"));
   shown = job;
   video.play().catch(() => {}); // browsers may want a click first
 }
@@ -151,6 +156,10 @@ function clear() {
   show(find("screen-hint"));
   find("video").pause();
   find("video").removeAttribute("src");
+  find("save").removeAttribute("href");
+  film?.release();
+  film = null;
+  presented++;
   find("badges").replaceChildren();
   find("quality").textContent = "";
   find("state").textContent = "";

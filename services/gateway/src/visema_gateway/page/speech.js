@@ -9,6 +9,7 @@ const files = { file: null, record: null };
 let limits = { audio_max_bytes: 25 * 1048576, audio_max_seconds: 60, text_max_characters: 5000 };
 let voices = [];
 let recording = false;
+let changing = false;
 
 export const source = () => document.querySelector("input[name=source]:checked").value;
 
@@ -107,14 +108,20 @@ function count() {
   find("text-count").textContent = say("characters", { n: number(find("text").value.length, 0), most: number(limits.text_max_characters, 0) });
 }
 
+// One click at a time: what begins or ends is not begun or ended again meanwhile.
 async function toggle() {
-  if (recording) return finish();
+  if (changing) return;
+  changing = true;
+  try { await (recording ? finish() : start()); } finally { changing = false; }
+}
+
+async function start() {
   if (!navigator.mediaDevices) return note(find("audio-note"), say("insecure"), true);
   try {
     await recorder.start((peak, seconds) => {
       find("level").value = peak;
       find("clock").textContent = clock(seconds);
-      if (seconds >= limits.audio_max_seconds - 0.2 && recording) finish();
+      if (seconds >= limits.audio_max_seconds - 0.2) toggle();
     });
   } catch {
     return note(find("audio-note"), say("noMicrophone"), true);

@@ -59,6 +59,7 @@ class Script:
         faults: Method name to errors that its next calls end with, one each, before anything is done.
         done_then_lost: Method names whose next call is done, but whose reply is lost.
         cut_uploads: Number of uploads that break after their first chunk.
+        uploads_together: Uploads go on once so many have begun.
         cut_downloads: Bytes after which the next downloads break, one each.
         cut_watches: Events after which the next watches break, one each.
         corrupt: Downloads have a wrong byte.
@@ -73,6 +74,7 @@ class Script:
     faults: dict[str, list[VisemaError]] = field(default_factory=dict)
     done_then_lost: list[str] = field(default_factory=list)
     cut_uploads: int = 0
+    uploads_together: int = 0
     cut_downloads: list[int] = field(default_factory=list)
     cut_watches: list[int] = field(default_factory=list)
     corrupt: bool = False
@@ -132,6 +134,8 @@ class FakeOrchestrator(
         requests = aiter(request_iterator)
         header = (await anext(requests)).header
         self.script.begin("Upload", header, context)
+        while self.script.calls["Upload"] < self.script.uploads_together:
+            await asyncio.sleep(0.01)
         content = bytearray()
         async for request in requests:
             assert len(request.chunk) <= 1024 * 1024

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.fake_orchestrator import FakeOrchestrator, Script
 from visema.orchestrator.v1 import media_pb2
 from visema_client import AsyncVisema
-from visema_kit.errors import MediaNotAllowed, ObjectCorrupt, ObjectNotFound, StoreUnavailable, Unavailable
+from visema_client.media import KnownFile
+from visema_kit.errors import (
+    InternalError,
+    MediaNotAllowed,
+    ObjectCorrupt,
+    ObjectNotFound,
+    StoreUnavailable,
+    Unavailable,
+)
 
 CONTENT = os.urandom(700_000)
+PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 
 Fake = tuple[str, FakeOrchestrator]
 
@@ -29,6 +41,32 @@ async def test_an_upload_that_breaks_in_the_middle_is_sent_again(client: AsyncVi
     reference = await client.upload_audio(CONTENT)
     assert reference.size_bytes == len(CONTENT)
     assert script.calls["Upload"] == 3
+
+
+async def test_picture_and_speech_are_sent_at_once(client: AsyncVisema, script: Script) -> None:
+    script.uploads_together = 2
+    async with asyncio.timeout(PATIENCE_S):
+        spec = await client.job_spec(b"a picture", CONTENT)
+    sent = {spec.portrait.sha256, spec.audio.sha256}
+    assert sent == {hashlib.sha256(content).hexdigest() for content in (b"a picture", CONTENT)}
+
+
+async def test_a_refused_picture_ends_the_upload_of_the_speech(client: AsyncVisema, script: Script) -> None:
+    script.uploads_together = 3  # the other one waits for ever
+    script.faults["Upload"] = [MediaNotAllowed("no picture")]
+    with pytest.raises(MediaNotAllowed):
+        async with asyncio.timeout(PATIENCE_S):
+            await client.job_spec(b"a picture", CONTENT)
+
+
+async def test_what_is_known_about_a_file_is_not_found_out_again(
+    client: AsyncVisema, script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "speech.wav").write_bytes(CONTENT)
+    known = KnownFile(tmp_path / "speech.wav", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    assert (await client.upload_audio(known)).sha256 == known.sha256
+    with pytest.raises(InternalError):  # the fake checks the hash: it is sent as it was given
+        await client.upload_audio(replace(known, sha256="0" * 64))
 
 
 async def test_a_refused_upload_is_not_sent_again(client: AsyncVisema, script: Script) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -166,14 +166,18 @@ class AsyncVisema:
         if (audio is None) == (text is None):
             raise ValueError("give either audio or text")
         spec = (settings or VideoSettings()).job_spec()
-        if portrait is not None:
-            spec.portrait.CopyFrom(await self.upload_portrait(portrait))
-        else:
-            spec.avatar_id = avatar_id or ""
-        if audio is not None:
-            spec.audio.CopyFrom(await self.upload_audio(audio))
-        else:
-            spec.text.CopyFrom(jobs_pb2.SpeechText(text=text or "", voice_id=voice_id))
+        if avatar_id is not None:
+            spec.avatar_id = avatar_id
+        if text is not None:
+            spec.text.CopyFrom(jobs_pb2.SpeechText(text=text, voice_id=voice_id))
+        picture, sound = await _both(
+            self.upload_portrait(portrait) if portrait is not None else None,
+            self.upload_audio(audio) if audio is not None else None,
+        )
+        if picture is not None:
+            spec.portrait.CopyFrom(picture)
+        if sound is not None:
+            spec.audio.CopyFrom(sound)
         return spec
 
     async def upload_portrait(self, source: MediaSource) -> common_pb2.ObjectRef:
@@ -322,3 +326,16 @@ async def _limit(timeout_s: float | None) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise WaitTooLong(f"not done after {timeout_s:g} s") from error
+
+
+async def _both(*uploads: Coroutine[None, None, common_pb2.ObjectRef] | None) -> list[common_pb2.ObjectRef | None]:
+    """What uploads that run at once give. When one fails the others are cancelled, and its error is raised."""
+    tasks = [None if upload is None else asyncio.create_task(upload) for upload in uploads]
+    running = [task for task in tasks if task is not None]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    return [None if task is None else task.result() for task in tasks]

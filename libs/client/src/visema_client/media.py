@@ -19,7 +19,17 @@ from visema_client.retry import with_retries
 
 CHUNK_BYTES: Final = 256 * 1024  # the API allows 1 MiB
 
-MediaSource = str | os.PathLike[str] | bytes | common_pb2.ObjectRef
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file whose size and hash its maker knows already, so that it is read once, when it is sent."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+MediaSource = str | os.PathLike[str] | bytes | KnownFile | common_pb2.ObjectRef
 
 
 class _Source(Protocol):
@@ -51,7 +61,7 @@ class _File:
 async def upload(
     connection: Connection, source: MediaSource, kind: media_pb2.MediaKind.ValueType
 ) -> common_pb2.ObjectRef:
-    """Send a picture or speech: a path, bytes, or a reference that was uploaded before (returned as it is).
+    """Send a picture or speech. A reference, which was uploaded before, is returned as it is.
 
     The server finds the same content again by its hash, so that sending it twice is harmless.
 
@@ -59,8 +69,11 @@ async def upload(
     """
     if isinstance(source, common_pb2.ObjectRef):
         return source
-    readable: _Source = _Memory(source) if isinstance(source, bytes) else _File(Path(source))
-    header = await _header(readable, kind)
+    readable = _readable(source)
+    size_bytes, sha256 = (
+        (source.size_bytes, source.sha256) if isinstance(source, KnownFile) else await _measure(readable)
+    )
+    header = media_pb2.UploadHeader(kind=kind, size_bytes=size_bytes, sha256=sha256)
 
     async def requests() -> AsyncIterator[media_pb2.UploadRequest]:
         yield media_pb2.UploadRequest(header=header)
@@ -77,12 +90,19 @@ async def upload(
     return await with_retries(connection.attempts(), once)
 
 
-async def _header(source: _Source, kind: media_pb2.MediaKind.ValueType) -> media_pb2.UploadHeader:
+def _readable(source: str | os.PathLike[str] | bytes | KnownFile) -> _Source:
+    if isinstance(source, bytes):
+        return _Memory(source)
+    return _File(source.path if isinstance(source, KnownFile) else Path(source))
+
+
+async def _measure(source: _Source) -> tuple[int, str]:
+    """Size and hash."""
     digest, size_bytes = hashlib.sha256(), 0
     async for chunk in source.chunks():
         digest.update(chunk)
         size_bytes += len(chunk)
-    return media_pb2.UploadHeader(kind=kind, size_bytes=size_bytes, sha256=digest.hexdigest())
+    return size_bytes, digest.hexdigest()
 
 
 async def iterate_object(

@@ -1,16 +1,14 @@
-"""Multipart bodies, read as they arrive: files go to disk, limits hold from the first byte, slow senders are cut."""
+"""Multipart bodies, read as they arrive: limits hold from the first byte, slow senders are cut."""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -19,13 +17,13 @@ from starlette.requests import ClientDisconnect
 from visema_kit.errors import ImageTooLarge, InvalidInput, MediaTooLarge, VisemaError
 
 from visema_gateway.api.problems import Refusal
+from visema_gateway.api.spools import Received, Spool, Spools
 from visema_gateway.settings import GatewaySettings
 
 FIELD_MAX_BYTES: Final = 64 * 1024
 FIELDS_MAX: Final = 64
 HEADERS_MAX_BYTES: Final = 8 * 1024
 OVERHEAD_BYTES: Final = 1 << 20  # fields, boundaries and part headers of a body
-WRITE_BYTES: Final = 256 * 1024
 
 
 @dataclass
@@ -34,11 +32,11 @@ class Form:
 
     Attributes:
         fields: Text fields; the last one of a name counts.
-        files: Paths of received files by field name.
+        files: Received files by field name.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, Received] = field(default_factory=dict)
 
 
 class Forms:
@@ -69,44 +67,42 @@ class Forms:
                 retry_after_s=1,
             )
         self._free -= 1
+        receiver = _Receiver(files)
         try:
-            with tempfile.TemporaryDirectory(prefix="visema-form-") as folder:
-                receiver = _Receiver(Path(folder), files)
-                try:
-                    await self._feed(request, MultipartParser(boundary, receiver.callbacks()), most_bytes)
-                    form = receiver.finish()
-                except FormParserError:
-                    raise InvalidInput("the multipart body cannot be read", field="body") from None
-                finally:
-                    receiver.close()
-                yield form
+            yield await self._received(request, MultipartParser(boundary, receiver.callbacks()), receiver, most_bytes)
         finally:
             self._free += 1
+            await receiver.close()
 
-    async def _feed(self, request: Request, parser: MultipartParser, most_bytes: int) -> None:
-        received = 0
-        async for chunk in timely(request, self._settings):
-            received += len(chunk)
-            if received > most_bytes:
-                raise too_large(most_bytes)
-            parser.write(chunk)
-        parser.finalize()
+    async def _received(self, request: Request, parser: MultipartParser, receiver: _Receiver, most_bytes: int) -> Form:
+        left_bytes = most_bytes
+        try:
+            async for chunk in timely(request, self._settings):
+                left_bytes -= len(chunk)
+                if left_bytes < 0:
+                    raise too_large(most_bytes)
+                parser.write(chunk)
+                await receiver.settle()
+            parser.finalize()
+        except FormParserError:
+            raise InvalidInput("the multipart body cannot be read", field="body") from None
+        return await receiver.finish()
 
 
 class _Receiver:
     """Takes the parser's events."""
 
-    def __init__(self, folder: Path, limits: Mapping[str, int]) -> None:
-        self._folder = folder
+    def __init__(self, limits: Mapping[str, int]) -> None:
         self._limits = limits
-        self._form = Form()
+        self._spools = Spools()
+        self._fields: dict[str, str] = {}
+        self._files: dict[str, Spool] = {}
         self._header_name = b""
         self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
         self._headers_bytes = 0
         self._name = ""
-        self._file: BinaryIO | None = None
-        self._size = 0
+        self._file: Spool | None = None
         self._text = bytearray()
         self._parts = 0
         self._complete = False
@@ -124,22 +120,25 @@ class _Receiver:
             "on_end": self._end,
         }
 
-    def finish(self) -> Form:
+    async def settle(self) -> None:
+        """Bring what has come to where it belongs; call it after each piece of the body."""
+        await self._spools.settle()
+
+    async def finish(self) -> Form:
         """The form. Raises: InvalidInput: the body ended early."""
         if not self._complete:
             raise InvalidInput("the multipart body ended early", field="body")
-        return self._form
+        return Form(self._fields, {name: await spool.received() for name, spool in self._files.items()})
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+    async def close(self) -> None:
+        """Remove the files."""
+        await self._spools.close()
 
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > FIELDS_MAX:
             raise InvalidInput(f"the form has more than {FIELDS_MAX} fields", field="body")
         self._headers, self._headers_bytes = {}, 0
-        self._size = 0
         self._text = bytearray()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -168,32 +167,29 @@ class _Receiver:
         if not self._name:
             raise InvalidInput("a part has no name", field="body")
         if self._name in self._limits:
-            if self._name in self._form.files:
+            if self._name in self._files:
                 raise InvalidInput("the file came twice", field=self._name)
-            path = self._folder / f"part-{self._parts}"  # never the client's name
-            self._file = path.open("wb", buffering=WRITE_BYTES)
-            self._form.files[self._name] = path
+            self._file = self._files[self._name] = self._spools.open()
         elif b"filename" in options:
             raise InvalidInput(f"no file is expected in {self._name[:60]!r}", field=self._name[:60])
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self._size += end - start
+        size_bytes = end - start
         if self._file is None:
-            if self._size > FIELD_MAX_BYTES:
+            if len(self._text) + size_bytes > FIELD_MAX_BYTES:
                 raise InvalidInput(f"the field has more than {FIELD_MAX_BYTES} bytes", field=self._name[:60])
             self._text += data[start:end]
             return
         limit = self._limits[self._name]
-        if self._size > limit:
+        if self._file.size_bytes + size_bytes > limit:
             raise media_too_large(self._name, limit)
-        self._file.write(data[start:end])
+        self._file.take(data[start:end])
 
     def _part_end(self) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
-            if self._size == 0:
+            if self._file.size_bytes == 0:
                 raise InvalidInput("the file is empty", field=self._name)
+            self._file = None
             return
         try:
             text = self._text.decode()
@@ -201,7 +197,7 @@ class _Receiver:
             raise InvalidInput("the field is not UTF-8", field=self._name[:60]) from None
         if "\0" in text:
             raise InvalidInput("the field holds a null character", field=self._name[:60])
-        self._form.fields[self._name] = text
+        self._fields[self._name] = text
 
     def _end(self) -> None:
         self._complete = True

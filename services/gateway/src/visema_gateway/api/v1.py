@@ -109,8 +109,8 @@ async def upload(request: Request, gateway: TheGateway, caller: TheCaller, forms
     async with forms.receive(request, limits) as form:
         if len(form.files) != 1 or form.fields:
             raise InvalidInput("send exactly one file, as portrait or audio", field="body")
-        kind, path = form.files.popitem()
-        reference = await gateway.upload(caller, kind, path)
+        kind, file = form.files.popitem()
+        reference = await gateway.upload(caller, kind, file)
     return UploadView(
         id=encode_upload(reference),
         kind="portrait" if kind == "portrait" else "audio",

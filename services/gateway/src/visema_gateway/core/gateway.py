@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from visema.common.v1 import common_pb2
@@ -153,10 +152,10 @@ class Gateway:
         """The bytes of an object or a range of it. Raises: VisemaError, when they are read."""
         return self.clients.streams(caller).iterate_object(reference, offset_bytes=offset, length_bytes=length)
 
-    async def upload(self, caller: Caller, kind: str, path: Path) -> common_pb2.ObjectRef:
+    async def upload(self, caller: Caller, kind: str, file: MediaSource) -> common_pb2.ObjectRef:
         """Send a received file on; `kind` is `portrait` or `audio`. Raises: VisemaError."""
         calls = self.clients.calls(caller)
-        return await (calls.upload_portrait(path) if kind == "portrait" else calls.upload_audio(path))
+        return await (calls.upload_portrait(file) if kind == "portrait" else calls.upload_audio(file))
 
     async def inspect(self, caller: Caller, portrait: MediaSource) -> portrait_pb2.InspectResponse:
         """The faces of a picture, the largest chosen. Raises: NoFaceFound and others, VisemaError."""

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,16 @@ def test_variables_exist_in_the_services_settings():
             assert variable.removeprefix("VISEMA_").lower() in {
                 field for known in settings.values() for field in known.model_fields
             }
+
+
+@pytest.mark.parametrize("overlay", PATHS)
+def test_the_gateway_tells_clients_apart_behind_an_ingress(overlay: str):
+    proxies = environment(find(overlay, "Deployment", "gateway"))["VISEMA_TRUSTED_PROXIES"]
+    networks = [ip_network(network) for network in proxies.split(",")]
+    assert any(ip_address("10.244.1.7") in network for network in networks)
+    assert not any(ip_address("203.0.113.9") in network for network in networks)  # a client's word for itself
+    if overlay == "production":
+        assert find(overlay, "ConfigMap", "visema-config")["data"]["VISEMA_PUBLIC_URL"].startswith("https://")
 
 
 @pytest.mark.parametrize("overlay", ["dev", "production"])

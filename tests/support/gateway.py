@@ -18,9 +18,8 @@ from visema_gateway.settings import GatewaySettings
 START_S = 60.0  # also to end: a limit for hangs, not for speed
 
 
-@asynccontextmanager
-async def serving(orchestrator: str, folder: Path, **changes: Any) -> AsyncIterator[str]:
-    """A gateway in this process. Yields: its URL."""
+def settings_for(orchestrator: str, folder: Path, **changes: Any) -> GatewaySettings:
+    """Settings of a gateway in this process."""
     values = {
         "listen": "127.0.0.1:0",
         "metrics_listen": "off",
@@ -29,7 +28,13 @@ async def serving(orchestrator: str, folder: Path, **changes: Any) -> AsyncItera
         "write_rate_per_s": 1000.0,
         "grace_s": 1.0,
     }
-    async with Server(GatewaySettings(**(values | changes))).serving() as url:
+    return GatewaySettings(**(values | changes))
+
+
+@asynccontextmanager
+async def serving(orchestrator: str, folder: Path, **changes: Any) -> AsyncIterator[str]:
+    """A gateway in this process. Yields: its URL."""
+    async with Server(settings_for(orchestrator, folder, **changes)).serving() as url:
         yield url
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from support.fake_orchestrator import FakeOrchestrator
 from support.gateway import serving
 from visema_gateway.api.media import wanted_range
-from visema_gateway.api.rates import RateLimit
 
 MEBIBYTE = 1 << 20
 PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
@@ -214,14 +213,6 @@ async def test_a_caller_that_asks_too_often_is_told_when_to_come_back(
         assert (await web.get("/health")).status_code in {200, 503}  # probes are never limited
         forged = [await web.get("/config", headers={"Authorization": f"Bearer {n:020}"}) for n in range(8)]
         assert 429 in {reply.status_code for reply in forged}  # new tokens give no new rate
-
-
-def test_a_token_bucket_gives_its_burst_and_then_its_rate() -> None:
-    limit = RateLimit(rate_per_s=10, burst_s=2)
-    assert [limit.wait_s("x", 0.0) for _ in range(20)] == [0.0] * 20
-    assert limit.wait_s("x", 0.0) == pytest.approx(0.1)
-    assert limit.wait_s("y", 0.0) == 0.0
-    assert limit.wait_s("x", 0.1) == 0.0
 
 
 @given(st.one_of(st.none(), st.text(max_size=40), st.from_regex(r"bytes=\d{0,6}-\d{0,6}", fullmatch=True)))

@@ -13,13 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from visema_kit.errors import VisemaError
 from visema_kit.metrics import Metrics
+from visema_kit.tracing import Tracing
 
 from visema_gateway.api import about, avatars, files, problems, simple, v1
 from visema_gateway.api.around import Around, HttpMetrics
 from visema_gateway.api.events import Streams
 from visema_gateway.api.forms import Forms
+from visema_gateway.api.rates import RateLimits
 from visema_gateway.core.gateway import Gateway
-from visema_gateway.settings import GatewaySettings
 
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range", "X-Request-ID")
 DESCRIPTION = """One portrait and speech become a talking video.
@@ -28,14 +29,13 @@ DESCRIPTION = """One portrait and speech become a talking video.
 `/v1` has everything in one consistent form. Errors are problem details (RFC 9457)."""
 
 
-def make_app(settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
-    """The application; it connects when its lifespan begins."""
+def make_app(gateway: Gateway, metrics: Metrics, tracing: Tracing) -> ASGIApp:
+    """The application; the gateway starts and stops with its lifespan."""
+    settings = gateway.settings
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        gateway = Gateway(settings)
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
-        app.state.gateway = gateway
         try:
             yield
         finally:
@@ -51,6 +51,7 @@ def make_app(settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
+    app.state.gateway = gateway
     app.state.forms = Forms(settings)
     app.state.streams = Streams(settings.stream_limit)
     app.add_exception_handler(VisemaError, problems.on_visema_error)
@@ -60,13 +61,14 @@ def make_app(settings: GatewaySettings, metrics: Metrics) -> ASGIApp:
     app.add_exception_handler(Exception, problems.on_defect)
     for router in (simple.router, avatars.router, v1.router, about.router, files.make_router()):
         app.include_router(router)
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
-            allow_headers=[*ALLOWED_HEADERS],
-            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After", "X-Request-ID"],
-            max_age=600,
-        )
-    return Around(app, settings, HttpMetrics(metrics.registry))
+    around = Around(app, RateLimits(settings, gateway.tokens), HttpMetrics(metrics.registry), tracing)
+    if not settings.origins:
+        return around
+    return CORSMiddleware(  # outermost: browsers may read refusals too
+        around,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=[*ALLOWED_HEADERS],
+        expose_headers=["Content-Disposition", "Content-Range", "ETag", "Location", "Retry-After", "X-Request-ID"],
+        max_age=600,
+    )

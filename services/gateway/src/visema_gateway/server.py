@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +19,10 @@ from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 from visema_kit.metrics_server import serve_metrics
 from visema_kit.settings import split_host_port
+from visema_kit.tracing import make_tracing
 
 from visema_gateway.app import make_app
+from visema_gateway.core.gateway import Gateway
 from visema_gateway.settings import GatewaySettings
 
 KEEP_ALIVE_S: Final = 30
@@ -97,6 +99,7 @@ class Server:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._metrics = Metrics()
+        self._tracing = make_tracing(SERVICE, settings.otlp_endpoint)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises: OSError: an address cannot be bound. SystemExit: it cannot start."""
@@ -112,10 +115,12 @@ class Server:
     async def serving(self) -> AsyncIterator[str]:
         """Serve while the block runs. Yields: the URL."""
         settings = self._settings
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self._tracing.close)
             listener = stack.enter_context(_listen(settings.listen))
             metrics_address = self._start_metrics(stack)
-            server = _QuietServer(self._config())
+            gateway = Gateway(settings)
+            server = _QuietServer(self._config(gateway))
             task = asyncio.create_task(server.serve([listener]), name="http")
             try:
                 while not server.started:
@@ -131,11 +136,12 @@ class Server:
                 log.info("serving", http=f"{scheme}://{address}", metrics=metrics_address)
                 yield f"{scheme}://{address}"
             finally:
+                await gateway.drain()  # first: the server waits for streams, which end here
                 server.should_exit = True
                 await task
         log.info("stopped")
 
-    def _config(self) -> uvicorn.Config:
+    def _config(self, gateway: Gateway) -> uvicorn.Config:
         settings = self._settings
         protocol = type(
             "Protocol",
@@ -143,13 +149,14 @@ class Server:
             {"headers_timeout_s": settings.idle_timeout_s, "send_timeout_s": settings.send_timeout_s},
         )
         return uvicorn.Config(
-            make_app(settings, self._metrics),
+            make_app(gateway, self._metrics, self._tracing),
             http=protocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.grace_s)),
             backlog=BACKLOG,
@@ -157,7 +164,7 @@ class Server:
             ssl_keyfile=settings.tls_key,
         )
 
-    def _start_metrics(self, stack: ExitStack) -> str:
+    def _start_metrics(self, stack: AsyncExitStack) -> str:
         self._metrics.describe_process(SERVICE)
         if not self._settings.metrics_listen:
             return ""

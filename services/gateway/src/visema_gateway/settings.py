@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from visema_kit.channel import TlsFiles
 from visema_kit.settings import PREFIX, HttpEndpoint, ListenAddress
 
 MEBIBYTE = 1 << 20
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _checked_networks(text: str) -> str:
+    for network in _listed(text):
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError("must hold addresses or networks such as 10.0.0.0/8, with commas") from None
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_checked_networks)]
 
 
 class GatewaySettings(BaseSettings):
@@ -41,6 +58,10 @@ class GatewaySettings(BaseSettings):
     public_url: HttpEndpoint = Field(
         default="", description="How clients reach the gateway, for absolute URLs; empty: the request's own host."
     )
+    trusted_proxies: Networks = Field(
+        default="127.0.0.1,::1",
+        description="Addresses or networks of the proxies whose `X-Forwarded-For` and `-Proto` count, with commas.",
+    )
     cors_origins: str = Field(
         default="", description="Origins that may call from a browser, separated by commas; `*` for all."
     )
@@ -62,6 +83,9 @@ class GatewaySettings(BaseSettings):
     port_file: Path | None = Field(
         default=None, description="File that gets the real addresses as JSON once the gateway serves."
     )
+    otlp_endpoint: HttpEndpoint = Field(
+        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC); empty: no tracing."
+    )
     image_max_bytes: int = Field(default=5 * MEBIBYTE, ge=1, description="Largest picture file.")
     audio_max_bytes: int = Field(default=25 * MEBIBYTE, ge=1, description="Largest audio file.")
     audio_max_s: float = Field(default=60.0, gt=0, description="Longest audio, for `/config` and the page.")
@@ -76,7 +100,7 @@ class GatewaySettings(BaseSettings):
     stream_limit: int = Field(default=2000, ge=1, description="Event streams at once; beyond: 429.")
     read_rate_per_s: float = Field(default=500.0, gt=0, description="Requests a second that a caller may make.")
     write_rate_per_s: float = Field(default=5.0, gt=0, description="Requests a second that make or delete something.")
-    rate_burst_s: float = Field(default=4.0, ge=1, description="Seconds of the rates that may come at once.")
+    rate_burst_s: float = Field(default=10.0, ge=1, description="Seconds of both rates that may come at once.")
     webhook_secret: SecretStr | None = Field(
         default=None, min_length=16, description="Key of the webhooks' signatures; without it there are no webhooks."
     )
@@ -112,7 +136,3 @@ class GatewaySettings(BaseSettings):
     def private_hosts(self) -> frozenset[str]:
         """`webhook_private_hosts` as a set."""
         return frozenset(_listed(self.webhook_private_hosts))
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

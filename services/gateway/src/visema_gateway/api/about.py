@@ -66,12 +66,12 @@ DEFAULTS: dict[str, Any] = {
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Whether it works")
 async def health(gateway: TheGateway, response: Response) -> Health:
-    """503 while the orchestrator does not serve. Needs no token."""
+    """503 while the orchestrator does not serve, or the gateway is stopping. Needs no token."""
     orchestrator = await gateway.peers.orchestrator_health()
-    serving = orchestrator == "serving"
-    if not serving:
+    status = "draining" if gateway.draining else "ok" if orchestrator == "serving" else "unavailable"
+    if status != "ok":
         response.status_code = 503
-    return Health(status="ok" if serving else "unavailable", orchestrator=orchestrator)
+    return Health(status=status, orchestrator=orchestrator)
 
 
 @router.get("/config", response_model=Configuration, responses=documented(), summary="Limits and defaults")

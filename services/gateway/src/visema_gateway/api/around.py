@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-import secrets
 import time
 from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 from visema_kit.logs import get_logger
 from visema_kit.metrics import RPC_BUCKETS_S
+from visema_kit.tracing import Tracing, incoming_trace
 
 from visema_gateway.api.leftovers import RequestBody
 from visema_gateway.api.problems import problem_response
-from visema_gateway.api.rates import RateLimit
-from visema_gateway.settings import GatewaySettings
+from visema_gateway.api.rates import RateLimits
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "DELETE"})
 POLLED: Final = frozenset({"/health", "/status/{job_id}"})  # logged as debug: hundreds a second say nothing new
 UNLIMITED: Final = frozenset({"/health"})
 CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -56,26 +56,31 @@ class HttpMetrics:
 
 
 class Around:
-    """Outermost ASGI layer."""
+    """ASGI layer around everything that answers."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, limits: RateLimits, metrics: HttpMetrics, tracing: Tracing) -> None:
         self._app = app
+        self._limits = limits
         self._metrics = metrics
-        self._reads = RateLimit(settings.read_rate_per_s, settings.rate_burst_s)
-        self._writes = RateLimit(settings.write_rate_per_s, settings.rate_burst_s * 5)
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request. Its id is the client's own, else that of its trace, which goes on to the orchestrator."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_s = time.perf_counter()
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if CLIENT_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        with self._tracing.span(f"HTTP {_method(scope)}", incoming_trace(headers.items()), server=True) as trace:
+            given = headers.get("x-request-id", "")
+            request_id = given if CLIENT_REQUEST_ID.fullmatch(given) else trace.trace_id
+            with bound_contextvars(request_id=request_id, trace_id=trace.trace_id):
+                await self._serve(scope, receive, send, request_id)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started_s = time.perf_counter()
         scope["visema_request_id"] = request_id
         status = 0
-        body = RequestBody(headers, receive)
+        body = RequestBody(Headers(scope=scope), receive)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -90,37 +95,33 @@ class Around:
                     reply.setdefault(name, value)
             await send(message)
 
-        limited_s = self._limited_s(scope, headers)
-        if limited_s:
-            self._metrics.refused.inc()
-            refusal = problem_response(
-                request_id,
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "RATE_LIMITED",
-                "too many requests; slow down",
-                headers={"Retry-After": str(math.ceil(limited_s))},
-            )
-            await refusal(scope, body.receive, answer)
-        else:
-            await self._app(scope, body.receive, answer)
-        self._note(scope, status, time.perf_counter() - started_s, request_id)
+        try:
+            await (self._refusal(scope, request_id) or self._app)(scope, body.receive, answer)
+        except Exception:  # noqa: BLE001  # logged and answered by `on_defect`; the server would only print it again
+            status = HTTPStatus.INTERNAL_SERVER_ERROR  # also where the answer had begun: the client did not get it
+        finally:
+            self._note(scope, status, time.perf_counter() - started_s)
 
-    def _limited_s(self, scope: Scope, headers: Headers) -> float:
-        """Seconds that this caller must wait; by token where there is one, else by address."""
+    def _refusal(self, scope: Scope, request_id: str) -> Response | None:
+        """The answer to a caller that asks too often."""
         if scope["path"] in UNLIMITED:
-            return 0.0
-        token = headers.get("authorization", "")
-        address = scope["client"][0] if scope.get("client") else ""
-        name = hashlib.sha256(token.encode("latin-1", "replace")).hexdigest() if token else address
-        limit = self._reads if scope["method"] in READING else self._writes
-        waits_s = [limit.wait_s(name)]
-        if token:  # made-up tokens must not give made-up rates
-            waits_s.append(limit.wait_s(f"any token from {address}"))
-        return max(waits_s)
+            return None
+        authorization = Headers(scope=scope).get("authorization")
+        wait_s = self._limits.wait_s(scope["method"], authorization, _address(scope))
+        if not wait_s:
+            return None
+        self._metrics.refused.inc()
+        return problem_response(
+            request_id,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "RATE_LIMITED",
+            "too many requests; slow down",
+            headers={"Retry-After": str(math.ceil(wait_s))},
+        )
 
-    def _note(self, scope: Scope, status: int, elapsed_s: float, request_id: str) -> None:
+    def _note(self, scope: Scope, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "") or "other"
-        method = scope["method"] if scope["method"] in READING | {"POST", "DELETE"} else "other"
+        method = _method(scope)
         self._metrics.requests.labels(method, route, str(status)).observe(elapsed_s)
         write = log.debug if route in POLLED else log.info
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -131,6 +132,14 @@ class Around:
             route=route,
             status=status,
             elapsed_ms=round(elapsed_s * 1000, 1),
-            request_id=request_id,
-            client=scope["client"][0] if scope.get("client") else "",
+            client=_address(scope),
         )
+
+
+def _method(scope: Scope) -> str:
+    """From a small closed set, for labels and spans."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
+
+
+def _address(scope: Scope) -> str:
+    return str(scope["client"][0]) if scope.get("client") else ""

@@ -67,6 +67,7 @@ class Gateway:
         self.peers = Peers(settings.orchestrator_address, settings.speech_address, settings.client_tls)
         self._outbound = Outbound(settings.private_hosts)
         self._webhooks = self._make_webhooks()
+        self.draining = False
 
     async def start(self) -> None:
         """Open the database. Raises: StoreUnavailable."""
@@ -74,11 +75,16 @@ class Gateway:
         if self._webhooks is not None:
             self._webhooks.start()
 
-    async def stop(self) -> None:
-        """Close everything; jobs go on at the orchestrator."""
+    async def drain(self) -> None:
+        """End what would not end by itself: event streams, and webhooks that wait. Requests are answered as before."""
+        self.draining = True
         if self._webhooks is not None:
             await self._webhooks.close()
         await self.watches.close()
+
+    async def stop(self) -> None:
+        """Close everything; jobs go on at the orchestrator."""
+        await self.drain()
         await self._outbound.close()
         await self.peers.close()
         await self.clients.close()

@@ -140,6 +140,7 @@ class Watches:
         self._clients = clients
         self._watches: OrderedDict[tuple[str, str], Watch] = OrderedDict()
         self._opening: dict[tuple[str, str], asyncio.Task[Watch]] = {}
+        self._closed = False
 
     async def of(self, caller: Caller, job_id: str) -> Watch:
         """The watch of a job; many callers at once cost one look. Raises: JobNotFound, VisemaError."""
@@ -159,7 +160,8 @@ class Watches:
         self._watches.pop((caller.scope, job_id), None)
 
     async def close(self) -> None:
-        """Stop all; streams end."""
+        """Stop all; streams end. What is asked from now on is answered, and not followed."""
+        self._closed = True
         watches = list(self._watches.values())
         self._watches.clear()
         for watch in watches:
@@ -177,6 +179,9 @@ class Watches:
             watch.asked_s = time.monotonic()  # it is still there
             return watch
         watch = Watch(job)
+        if self._closed:
+            await watch.stop()
+            return watch
         watch.start(self._clients.streams(caller))
         self._watches[key] = watch
         self._trim()

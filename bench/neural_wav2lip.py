@@ -12,31 +12,18 @@ measured peak of a large matrix product in the decoder's type), peak memory and 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import resource
-import statistics
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-for source in ("libs/kit/src", "libs/media/src", "services/wav2lip/src", "tests"):  # a bare machine installs nothing
-    sys.path.insert(0, str(REPOSITORY / source))
-
-from golden import weights  # noqa: E402  found through the paths above
-from visema_wav2lip.engines import neural_generator as inference  # noqa: E402  found through the paths above
-from visema_wav2lip.masking import with_hidden_half  # noqa: E402  found through the paths above
-from visema_wav2lip.model import Wav2Lip  # noqa: E402  found through the paths above
+from neural_timing import Way, arguments_of, measure_all, peak_gflops, psnr_db, synthetic, weights
+from visema_wav2lip.engines import neural_generator as inference
+from visema_wav2lip.masking import with_hidden_half
+from visema_wav2lip.model import Wav2Lip
 
 FRAME_COUNT = 25  # a segment: one second
 GFLOP_PER_FRAME = 7.93
-MATRIX = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +52,7 @@ HEADER = (
 
 def measure(device: torch.device, rounds: int) -> list[Row]:
     """Time every way to compute that this machine offers."""
-    network = synthetic_network()
+    network = synthetic(Wav2Lip(), "wav2lip", torch.device("cpu"))
     rng = np.random.default_rng(0)
     goldens = weights.load_goldens("w2l")
     pictures = np.concatenate((goldens["datagen.0.img_u8"], goldens["datagen.1.img_u8"]))[..., 3:]
@@ -76,12 +63,12 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
     still = np.repeat(crops[:1], FRAME_COUNT, axis=0)
 
     plain = Plain(network, device)
-    ways: dict[str, tuple[Callable[[], np.ndarray], torch.dtype]] = {
-        "plain eager float32, 1 frame at a time": (lambda: plain.run(windows, crops), torch.float32)
+    ways = {
+        "plain eager float32, 1 frame at a time": Way(lambda: plain.run(windows, crops), FRAME_COUNT, torch.float32)
     }
 
     def add(name: str, generator: inference.FaceGenerator, faces: np.ndarray, dtype: torch.dtype) -> None:
-        ways[name] = (lambda: np.concatenate(list(generator.batches(windows, faces, 1.0))), dtype)
+        ways[name] = Way(lambda: np.concatenate(list(generator.batches(windows, faces, 1.0))), FRAME_COUNT, dtype)
 
     best = inference.best_precision(device)
     batches = (1, 8, inference.CPU_BATCH, FRAME_COUNT) if device.type == "cpu" else (1, 8, FRAME_COUNT)
@@ -101,34 +88,20 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
             add(f"openvino {best.name}, batch {batch}", accelerated, crops, best.decoder)
 
     reference = {True: plain.run(windows, still), False: plain.run(windows, crops)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    psnr: dict[str, float] = {}
-    memory: dict[str, float] = {}
-    for name, (run, _) in ways.items():  # warm, judged, and its memory taken
-        reset_peak(device)
-        pictures_out = run()
-        memory[name] = peak_mib(device)
-        error = np.mean((pictures_out.astype(np.float64) - reference["still" in name]) ** 2)
-        psnr[name] = float(-10 * np.log10(max(error, 1e-20)))
-    for _ in range(rounds):  # interleaved: a busy moment hits all of them
-        for name, (run, _) in ways.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    median = {name: statistics.median(times) / FRAME_COUNT for name, times in seconds.items()}
-    baseline = next(iter(median.values()))
-    peaks = {dtype: peak_gflops(device, dtype) for dtype in {dtype for _, dtype in ways.values()}}
+    measured = dict(zip(ways, measure_all(list(ways.values()), device, rounds), strict=True))
+    baseline_s = next(iter(measured.values())).frame_s
+    peaks = {dtype: peak_gflops(device, dtype) for dtype in {way.dtype for way in ways.values()}}
     return [
         Row(
             name=name,
-            frame_ms=1e3 * median[name],
-            frames_per_second=1 / median[name],
-            factor=baseline / median[name],
-            of_floor=GFLOP_PER_FRAME / peaks[dtype] / median[name],
-            peak_mib=memory[name],
-            psnr_db=psnr[name],
+            frame_ms=1e3 * found.frame_s,
+            frames_per_second=1 / found.frame_s,
+            factor=baseline_s / found.frame_s,
+            of_floor=GFLOP_PER_FRAME / peaks[ways[name].dtype] / found.frame_s,
+            peak_mib=found.peak_mib,
+            psnr_db=psnr_db(found.result, reference["still" in name], 1),
         )
-        for name, (_, dtype) in ways.items()
+        for name, found in measured.items()
     ]
 
 
@@ -150,57 +123,9 @@ class Plain:
         return np.concatenate(faces)
 
 
-def synthetic_network() -> Wav2Lip:
-    """The generator with the goldens' weights."""
-    network = Wav2Lip().eval().requires_grad_(requires_grad=False)
-    state = weights.fill_state(weights.manifest_shapes("wav2lip"))
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
-    return network
-
-
-def peak_gflops(device: torch.device, dtype: torch.dtype) -> float:
-    """Most GFLOP/s of a square matrix product."""
-    side = MATRIX[device.type]
-    a = torch.rand(side, side, device=device).to(dtype)
-    best = 0.0
-    for _ in range(6):
-        synchronise(device)
-        start = time.perf_counter()
-        a @ a
-        synchronise(device)
-        best = max(best, 2e-9 * side**3 / (time.perf_counter() - start))
-    return best
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_mib(device: torch.device) -> float:
-    """Peak of the GPU's memory since `reset_peak`; of the whole process so far on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {arguments.threads} threads"
-    print(f"{name}, torch {torch.__version__}\n\n{HEADER}")
-    for row in measure(device, arguments.rounds):
-        print(row)
+    arguments = arguments_of(__doc__.splitlines()[0])
+    print("\n".join((HEADER, *map(str, measure(arguments.device, arguments.rounds)))))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from visema_kit.errors import DeviceBusy
-from visema_kit.metrics import Metrics
+
+if TYPE_CHECKING:  # benches of the networks run on machines that have torch and numpy only
+    from visema_kit.metrics import Metrics
 
 ROOM_RETRY_S: Final = 1.0  # memory comes back when another call ends or forgets a portrait
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.small_voice import write_voice
+from support.small_voice import write_recording, write_voice
 from visema_client import Visema
 from visema_client.cli.demo import SAMPLES
 from visema_client.localstack import LocalStack, StackOptions
@@ -90,3 +90,16 @@ def test_the_command_line_lists_checks_and_removes_voices(tmp_path: Path) -> Non
     assert "was changed after it was imported" in changed.stderr
     assert "removed piper/en-one" in visema("remove", "en-one", folder=tmp_path / "checkpoints").stderr
     assert "en-one" not in json.dumps(visema("list", folder=tmp_path / "checkpoints").stdout)
+
+
+def test_the_command_line_registers_a_recording_and_says_that_nothing_speaks_like_it_yet(tmp_path: Path) -> None:
+    recording = write_recording(tmp_path / "anna.wav", 4)
+    named = ("--name", "anna", "--language", "en", "--license", "agreed by Anna")
+    assert visema("register", recording, *named[:-2], folder=tmp_path / "checkpoints").returncode == 2
+    done = visema("register", recording, *named, folder=tmp_path / "checkpoints")
+    assert done.returncode == 0, done.stderr
+    assert "it speaks where an engine can use it" in done.stderr
+    listed = visema("list", folder=tmp_path / "checkpoints").stdout
+    assert "cloned/anna" in listed
+    assert "agreed by Anna" in listed
+    assert "removed cloned/anna" in visema("remove", "cloned/anna", folder=tmp_path / "checkpoints").stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def write_voice(
     network.write_bytes(_model(takes_speaker=bool(speakers)))
     Path(f"{network}.json").write_text(json.dumps(description | changes), encoding="utf-8")
     return network
+
+
+def write_recording(path: Path, seconds: float, sample_bytes: int = 2) -> Path:
+    """Write a WAV file of silence."""
+    with wave.open(str(path), "wb") as recording:
+        recording.setnchannels(1)
+        recording.setsampwidth(sample_bytes)
+        recording.setframerate(RATE_HZ)
+        recording.writeframes(bytes(round(seconds * RATE_HZ) * sample_bytes))
+    return path
 
 
 def _model(*, takes_speaker: bool) -> bytes:

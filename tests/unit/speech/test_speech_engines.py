@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from support.small_voice import write_voice
+from support.small_voice import write_recording, write_voice
 from visema_kit.errors import CheckpointMissing, VoiceNotFound
+from visema_kit.recordings_store import RecordingFolder
 from visema_kit.voices_store import VoiceFolder
 from visema_speech.engines.catalogue import known_engines
 from visema_speech.engines.espeak.engine import EspeakEngine
@@ -32,6 +33,14 @@ def checkpoints(tmp_path: Path) -> Path:
     """A checkpoint folder with one voice."""
     VoiceFolder(tmp_path / "checkpoints").import_voice(write_voice(tmp_path), "MIT")
     return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Four seconds of somebody, in a folder of their own."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    return write_recording(folder / "anna.wav", 4)
 
 
 def loaded(registries: list[EngineRegistry], folder: Path | None, mode: str = "auto") -> EngineRegistry:
@@ -82,6 +91,21 @@ def test_an_imported_voice_without_its_runtime_is_degraded_loudly(
     assert "no module onnxruntime" in registry.degraded_reason
     with pytest.raises(CheckpointMissing, match=r"Install visema-speech\[neural\]"):
         Voices(registry, VOICE)
+
+
+def test_a_registered_recording_is_a_clear_error_where_no_engine_can_use_it(
+    registries: list[EngineRegistry], checkpoints: Path, recording: Path
+) -> None:
+    RecordingFolder(recording.parent).register(recording, "anna", "en", "agreed")
+    registry = loaded(registries, recording.parent)
+    assert names(registry) == ["espeak"]
+    assert "No engine that is installed here speaks like a recording" in registry.degraded_reason
+    with pytest.raises(CheckpointMissing, match=r"cloned/anna cannot speak here.*registered are anna") as caught:
+        Voices(registry, "espeak/de").find("cloned/anna")
+    assert caught.value.field == "voice_id"
+    assert not [voice for voice in Voices(registry, "espeak/de").listed() if voice.engine == "cloned"]
+    RecordingFolder(checkpoints).register(recording, "anna", "en", "agreed")
+    assert loaded(registries, checkpoints).degraded_reason == ""  # other neural voices speak
 
 
 def test_neural_mode_speaks_with_neural_voices_only(registries: list[EngineRegistry], checkpoints: Path) -> None:

@@ -22,7 +22,7 @@ RECORD_NAME = "voices.json"
 NETWORK_SUFFIX = ".onnx"
 DESCRIPTION_SUFFIX = ".onnx.json"
 HOW_TO_GET = "Import it with: visema models voices import FILE.onnx --license LICENCE."
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class VoiceFolder:
             network has another hash.
         """
         name = network.name.removesuffix(NETWORK_SUFFIX)
-        if not network.name.endswith(NETWORK_SUFFIX) or _NAME.fullmatch(name) is None:
+        if not network.name.endswith(NETWORK_SUFFIX) or NAME.fullmatch(name) is None:
             raise InvalidInput(
                 f"{network.name} is no name of a voice: letters, digits, dots, _ and - before {NETWORK_SUFFIX}.",
                 field="file",

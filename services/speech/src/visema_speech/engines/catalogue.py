@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visema_kit.errors import CheckpointMissing
+from visema_kit.recordings_store import RecordingFolder
 from visema_kit.voices_store import HOW_TO_GET, VoiceFolder
 
 from visema_speech.engines.espeak.engine import EspeakEngine
@@ -44,4 +45,14 @@ def known_engines(checkpoint_dir: Path | None, espeak: EspeakEngine) -> tuple[Ne
             ) from missing
         return PiperEngine(folder, espeak)
 
-    return (NeuralEngine("piper", piper, HOW_TO_GET),)
+    def cloned() -> SpeechEngine | None:
+        if checkpoint_dir is None or not (recordings := RecordingFolder(checkpoint_dir).record()):
+            return None
+        raise CheckpointMissing(
+            f"No engine that is installed here speaks like a recording; registered are {', '.join(sorted(recordings))}."
+        )
+
+    return (
+        NeuralEngine("piper", piper, HOW_TO_GET),
+        NeuralEngine("cloned", cloned, "Recordings of voices are kept here, and no engine that is installed uses one."),
+    )

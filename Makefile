@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
+PIP_AUDIT_VERSION := 2.9.0
 # Which torch build `make torch` takes: an index (for example PyTorch's CPU index, see README.md) or a folder of wheels.
 TORCH_INDEX_URL ?=
 TORCH_WHEEL_DIR ?=
@@ -24,12 +25,13 @@ PORTRAIT ?=
 AUDIO ?=
 TEXT ?=
 ARGS ?=
+FUZZ_EXAMPLES ?= 4000
 
 IMAGE_TAG ?= 0.1.0
 IMAGE_ARGS ?=
 TORCH_BUILD ?= none
 
-.PHONY: images compose-up test-containers locks deploy-files help demo up test lint format types imports proto proto-check bench torch dev clean
+.PHONY: fuzz audit images compose-up test-containers locks deploy-files help demo up test lint format types imports proto proto-check bench torch dev clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +44,10 @@ up: $(VENV)/.runtime ## Run the whole stack on this machine until Ctrl-C
 
 test: $(VENV)/.dev ## Run all tests (ARGS='-k name' for some); skips what this machine lacks, with the reason
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+fuzz: $(VENV)/.dev ## Feed damaged media to every reader for about a minute (FUZZ_EXAMPLES=100000 for longer)
+	@VISEMA_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 tests/unit/media/test_hostile_media.py \
+	  -k "mutated or safe_with_every_reader" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and import contracts
 	@$(BIN)/ruff check $(SOURCES)
@@ -87,6 +93,13 @@ test-containers: $(VENV)/.dev ## Build the images and run a job through the comp
 
 locks: $(VENV)/.dev ## Write the hashed locks of the images again
 	@$(BIN)/python deploy/locks/make_locks.py
+
+audit: $(VENV)/.uv ## Look for known vulnerabilities in what the images install (ARGS='-s osv' asks OSV instead of PyPI)
+	@for lock in deploy/locks/*.txt; do \
+	  echo "$$lock"; \
+	  $(BIN)/uv tool run --quiet --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --disable-pip --require-hashes \
+	    --progress-spinner off -r "$$lock" $(ARGS); \
+	done
 
 deploy-files: $(VENV)/.dev ## Write dashboards and PrometheusRule again
 	@$(BIN)/python deploy/generate.py

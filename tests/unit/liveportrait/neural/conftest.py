@@ -38,13 +38,24 @@ def network() -> Callable[[str], Any]:
 
     def get(name: str) -> Any:
         if name not in built:
-            net = CLASSES[name]().eval().requires_grad_(requires_grad=False)
-            state = weights.fill_state(weights.manifest_shapes(name))
-            net.load_state_dict({key: torch.from_numpy(values) for key, values in state.items()}, strict=True)
-            built[name] = net
+            built[name] = filled(name)
         return built[name]
 
     return get
+
+
+def filled(name: str, salt: str = "") -> Any:
+    """A network of its own with synthetic weights, in evaluation mode."""
+    net = CLASSES[name]().eval().requires_grad_(requires_grad=False)
+    state = weights.fill_state(weights.manifest_shapes(name), salt)
+    net.load_state_dict({key: torch.from_numpy(values) for key, values in state.items()}, strict=True)
+    return net
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Callable[[str, str], Any]:
+    """`filled`, for tests that need another salt."""
+    return filled
 
 
 @pytest.fixture(scope="session")

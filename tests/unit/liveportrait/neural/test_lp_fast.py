@@ -103,6 +103,18 @@ def test_fast_decoder_equals_the_golden(fast: Any, nets_golden: Any, network_inp
     weights.assert_golden(nets_golden, "G.out", fast.decoder(network_inputs["spade_generator"][0]).numpy())
 
 
+def test_the_rewrites_hold_for_other_weights_too(make_network: Any, network_inputs: Any) -> None:
+    warping, decoder = (make_network(name, "another") for name in ("warping_module", "spade_generator"))
+    fast = optimised(warping, decoder, dtype=torch.float32, device="cpu")
+    volume, kp_driving, kp_source = network_inputs["warping_module"]
+    expected = warping(volume, kp_driving, kp_source)
+    got = fast.warp(fast.prepare(volume, kp_source), kp_driving)
+    for key in ("occlusion_map", "deformation", "out"):
+        weights.assert_golden({key: expected[key].numpy()}, key, got[key].numpy())
+    feature = network_inputs["spade_generator"][0][:, :, :16, :16].contiguous()  # the decoder takes any size
+    weights.assert_golden({"picture": decoder(feature).numpy()}, "picture", fast.decoder(feature).numpy())
+
+
 def test_frames_in_reduced_precision_stay_above_45_db(fast: Any, network: Any, chain_golden: Any) -> None:
     golden = chain_golden
     picture = torch.from_numpy(golden["src.img_crop_256_u8"].astype(np.float32) / 255).permute(2, 0, 1)[None]

@@ -101,6 +101,15 @@ def test_a_planted_mistake_fails_the_golden(goldens, generator, damage):
         weights.assert_golden(goldens, "gen.0.out", picture.numpy())
 
 
+def test_a_wrong_eps_fails_the_golden_of_syncnet(goldens, make_network):
+    network = make_network("syncnet")
+    wrong_batch_norm_eps(network)
+    with torch.inference_mode():
+        audio, _ = network(torch.from_numpy(goldens["sync.mels"]), torch.from_numpy(goldens["sync.faces"]))
+    with pytest.raises(AssertionError):
+        weights.assert_golden(goldens, "sync.audio_emb", audio.numpy())
+
+
 def test_a_leaky_slope_fails_the_golden(goldens, generator, monkeypatch):
     from visema_wav2lip.model import blocks
 

@@ -22,6 +22,7 @@ from visema.orchestrator.v1 import (
     media_pb2_grpc,
 )
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
+from visema.speech.v1 import speech_pb2, speech_pb2_grpc
 from visema_kit.errors import (
     AvatarNotFound,
     InvalidInput,
@@ -105,6 +106,7 @@ class FakeOrchestrator(
     avatars_pb2_grpc.AvatarServiceServicer,
     media_pb2_grpc.MediaServiceServicer,
     portrait_pb2_grpc.PortraitAnimationServiceServicer,
+    speech_pb2_grpc.SpeechServiceServicer,
 ):
     """Jobs make a "video" of a few hundred kilobytes at once."""
 
@@ -113,6 +115,7 @@ class FakeOrchestrator(
         self.objects: dict[str, bytes] = {}
         self.jobs: dict[str, jobs_pb2.Job] = {}
         self.avatars: dict[str, avatars_pb2.Avatar] = {}
+        self.voices: list[speech_pb2.Voice] = []
         self.cancelled = asyncio.Event()
         self.health = health.aio.HealthServicer()
 
@@ -254,6 +257,13 @@ class FakeOrchestrator(
         del self.avatars[request.avatar_id]
         return avatars_pb2.DeleteAvatarResponse()
 
+    async def ListVoices(self, request, context):  # noqa: N802
+        self.script.begin("ListVoices", request, context)
+        voices = [voice for voice in self.voices if not request.language or request.language in voice.languages]
+        first = int(request.page_token or 0)
+        more = str(first + 1) if first + 1 < len(voices) else ""
+        return speech_pb2.ListVoicesResponse(voices=voices[first : first + 1], next_page_token=more)
+
     def _job(self, job_id: str) -> jobs_pb2.Job:
         if job_id not in self.jobs:
             raise JobNotFound(f"no job {job_id}")
@@ -319,6 +329,7 @@ async def serve_fake(script: Script, listen: str = "127.0.0.1:0") -> AsyncIterat
     avatars_pb2_grpc.add_AvatarServiceServicer_to_server(fake, server)
     media_pb2_grpc.add_MediaServiceServicer_to_server(fake, server)
     portrait_pb2_grpc.add_PortraitAnimationServiceServicer_to_server(fake, server)
+    speech_pb2_grpc.add_SpeechServiceServicer_to_server(fake, server)
     health_pb2_grpc.add_HealthServicer_to_server(fake.health, server)
     await fake.health.set(health.OVERALL_HEALTH, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port(listen)

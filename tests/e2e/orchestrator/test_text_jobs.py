@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from harness import Client, orchestrator_here, speech_wav
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness import PATIENCE_S, Client, orchestrator_here, speech_wav
 from stage_fakes import FakeStages
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import jobs_pb2
@@ -57,6 +58,15 @@ async def speaking(variables: dict[str, str], object_store: ObjectStore) -> Asyn
         yield client
         await client.close()
     await server.stop(None)
+
+
+async def test_the_health_of_speech_tells_whether_text_can_be_spoken(speaking: Client, client: Client) -> None:
+    request = health_pb2.HealthCheckRequest(service="visema.speech.v1.SpeechService")
+    answer = await health_pb2_grpc.HealthStub(speaking.channel).Check(request, timeout=PATIENCE_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # one without a speech service
+        await health_pb2_grpc.HealthStub(client.channel).Check(request, timeout=PATIENCE_S)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_text_is_spoken_first_and_its_words_reach_the_lips(speaking: Client, stages: FakeStages) -> None:

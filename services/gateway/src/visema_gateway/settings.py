@@ -45,7 +45,6 @@ class GatewaySettings(BaseSettings):
         default="127.0.0.1:0", description="Address of the Prometheus endpoint `/metrics`; `off` for none."
     )
     orchestrator_address: str = Field(min_length=1, description="`host:port` of the orchestrator.")
-    speech_address: str = Field(default="", description="`host:port` of the speech service; empty: no list of voices.")
     database_url: str = Field(
         default="sqlite:///gateway.db",
         pattern=r"^(sqlite:///.+|postgresql(\+psycopg)?://.+)$",

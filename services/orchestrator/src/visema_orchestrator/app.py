@@ -40,6 +40,7 @@ from visema_orchestrator.workflow import Workflows
 LONE_EXECUTOR = "local"  # SQLite has one process: what an earlier one left is ours, whatever the host's name is now
 START_PAUSE_S = 1.0
 SERVICES = tuple(f"visema.orchestrator.v1.{name}" for name in ("JobService", "AvatarService", "MediaService"))
+SPEECH_SERVICE = "visema.speech.v1.SpeechService"  # answers always; its health tells whether there is a speech service
 
 log = get_logger(__name__)
 
@@ -140,7 +141,7 @@ class Orchestrator:
         """What the server needs to know."""
         return ServiceSpec(
             name="orchestrator",
-            services=SERVICES,
+            services=(*SERVICES, SPEECH_SERVICE) if self.settings.speech_address else SERVICES,
             register=self._register,
             settings=self.settings,
             metrics=self.metrics,

@@ -142,7 +142,6 @@ def environment(
         variables["VISEMA_EXECUTOR_ID"] = "local"
     if service.name == GATEWAY:
         variables["VISEMA_ORCHESTRATOR_ADDRESS"] = addresses[ORCHESTRATOR]
-        variables["VISEMA_SPEECH_ADDRESS"] = addresses.get(SPEECH, "")
         variables["VISEMA_DATABASE_URL"] = f"sqlite:///{state / 'gateway.db'}"
     return {**variables, **extra}
 

@@ -67,7 +67,7 @@ DEFAULTS: dict[str, Any] = {
 @router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Whether it works")
 async def health(gateway: TheGateway, response: Response) -> Health:
     """503 while the orchestrator does not serve, or the gateway is stopping. Needs no token."""
-    orchestrator = await gateway.peers.orchestrator_health()
+    orchestrator = await gateway.health.overall()
     status = "draining" if gateway.draining else "ok" if orchestrator == "serving" else "unavailable"
     if status != "ok":
         response.status_code = 503
@@ -88,7 +88,7 @@ async def config(gateway: TheGateway) -> Configuration:
         ),
         defaults=DEFAULTS,
         target_seconds=dict(SLO_TARGETS_S),
-        text_to_speech=gateway.peers.can_speak,
+        text_to_speech=await gateway.health.can_speak(),
         tokens_needed=gateway.tokens is not None,
         webhooks=settings.webhook_secret is not None,
     )

@@ -33,16 +33,17 @@ from visema_gateway.api.problems import documented
 from visema_gateway.api.simple import session_log
 from visema_gateway.core.gateway import Order
 from visema_gateway.core.options import AppearanceOptions, VideoOptions
-from visema_gateway.core.peers import VoiceView
 from visema_gateway.core.views import (
     AvatarView,
     JobView,
     PortraitView,
+    VoiceView,
     avatar_view,
     decode_upload,
     encode_upload,
     job_view,
     portrait_view,
+    voice_view,
 )
 
 router = APIRouter(prefix="/v1", tags=["v1"], route_class=BoundedRoute)
@@ -337,8 +338,8 @@ async def avatar_image(request: Request, gateway: TheGateway, caller: TheCaller,
 @router.get("/voices", response_model=VoiceList, responses=documented(422), summary="List voices")
 async def voices(
     gateway: TheGateway,
-    caller: TheCaller,  # noqa: ARG001  # only for those who may call
+    caller: TheCaller,
     language: Annotated[str, Query(pattern=r"^[A-Za-z0-9-]{0,35}$", description="A BCP 47 tag such as `en`.")] = "",
 ) -> VoiceList:
-    """Voices for text; none where no speech service is configured."""
-    return VoiceList(voices=await gateway.peers.voices(language))
+    """Voices for text; none where the orchestrator has no speech service."""
+    return VoiceList(voices=[voice_view(voice) for voice in await gateway.voices(caller, language)])

@@ -9,6 +9,7 @@ from typing import Final
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema.portrait.v1 import portrait_pb2
+from visema.speech.v1 import speech_pb2
 from visema_client.media import MediaSource
 from visema_kit.auth import TokenTable
 from visema_kit.database import Database, url_with_driver
@@ -16,10 +17,10 @@ from visema_kit.errors import InvalidInput, JobNotFound, PreconditionFailed
 
 from visema_gateway.core.callers import Caller, Clients
 from visema_gateway.core.deliveries import Deliveries
+from visema_gateway.core.health import OrchestratorHealth
 from visema_gateway.core.library import Library
 from visema_gateway.core.options import AppearanceOptions, VideoOptions
 from visema_gateway.core.outbound import Outbound
-from visema_gateway.core.peers import Peers
 from visema_gateway.core.tables import Base
 from visema_gateway.core.views import SUCCEEDED
 from visema_gateway.core.watches import Watch, Watches
@@ -64,7 +65,7 @@ class Gateway:
         self.watches = Watches(self.clients)
         self._database = Database(url_with_driver(settings.database_url))
         self.library = Library(self._database)
-        self.peers = Peers(settings.orchestrator_address, settings.speech_address, settings.client_tls)
+        self.health = OrchestratorHealth(settings.orchestrator_address, settings.client_tls)
         self._outbound = Outbound(settings.private_hosts)
         self._webhooks = self._make_webhooks()
         self.draining = False
@@ -86,7 +87,7 @@ class Gateway:
         """Close everything; jobs go on at the orchestrator."""
         await self.drain()
         await self._outbound.close()
-        await self.peers.close()
+        await self.health.close()
         await self.clients.close()
         self._database.close()
 
@@ -162,6 +163,12 @@ class Gateway:
         """Send a received file on; `kind` is `portrait` or `audio`. Raises: VisemaError."""
         calls = self.clients.calls(caller)
         return await (calls.upload_portrait(file) if kind == "portrait" else calls.upload_audio(file))
+
+    async def voices(self, caller: Caller, language: str) -> list[speech_pb2.Voice]:
+        """All voices of a language, or all; none where text cannot be spoken. Raises: VisemaError."""
+        if not await self.health.can_speak():
+            return []
+        return [voice async for voice in self.clients.calls(caller).list_voices(language=language)]
 
     async def inspect(self, caller: Caller, portrait: MediaSource) -> portrait_pb2.InspectResponse:
         """The faces of a picture, the largest chosen. Raises: NoFaceFound and others, VisemaError."""

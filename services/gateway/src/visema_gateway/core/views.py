@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema.portrait.v1 import portrait_pb2
+from visema.speech.v1 import speech_pb2
 from visema_client.progress import avatar_state_name, state_name
 from visema_kit.errors import InvalidInput
 from visema_kit.metrics import job_target_s
@@ -133,6 +134,16 @@ class AvatarView(BaseModel):
     error: ErrorView | None = None
 
 
+class VoiceView(BaseModel):
+    """A voice for text."""
+
+    id: str
+    name: str
+    languages: list[str]
+    engine: str
+    license: str
+
+
 def job_view(job: jobs_pb2.Job, base_url: str = "") -> JobView:
     """A job for clients; URLs begin with `base_url`."""
     reports = {timeline.stage: timeline for timeline in job.report.stages}
@@ -205,6 +216,17 @@ def portrait_view(shown: portrait_pb2.InspectResponse) -> PortraitView:
             "flaws": list(names),
             "warnings": list(shown.warnings),
         }
+    )
+
+
+def voice_view(voice: speech_pb2.Voice) -> VoiceView:
+    """A voice for clients."""
+    return VoiceView(
+        id=voice.voice_id,
+        name=voice.display_name,
+        languages=list(voice.languages),
+        engine=voice.engine,
+        license=voice.license,
     )
 
 

@@ -6,18 +6,18 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
 import pytest
 import trustme
-from pydantic import ValidationError
 from support.fake_orchestrator import FakeOrchestrator, Script
 from support.gateway import serving
 from visema.orchestrator.v1 import jobs_pb2, jobs_pb2_grpc, media_pb2_grpc
+from visema_gateway.settings import GatewaySettings
 from visema_kit.interceptors import CallInterceptor
 from visema_kit.metrics import Metrics
+from visema_kit.settings import load_settings
 
 FILES = {"image": ("p.jpg", b"\xff\xd8\xff picture"), "audio": ("a.wav", b"RIFF speech")}
 
@@ -88,10 +88,28 @@ async def test_the_orchestrator_is_shown_the_clients_certificate_and_not_that_of
             assert await status_of_generate(url, public) == 503
 
 
-@pytest.mark.parametrize("names", [["client_cert"], ["client_key"], ["client_cert", "client_key"], ["tls_cert"]])
-async def test_half_a_certificate_is_refused(tmp_path: Path, names: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["client_cert"], "VISEMA_CLIENT_CERT: needs VISEMA_TLS_CA"),
+        (["client_cert", "tls_ca"], "VISEMA_CLIENT_KEY: is not set, but VISEMA_CLIENT_CERT is"),
+        (["client_key"], "VISEMA_CLIENT_KEY: needs VISEMA_CLIENT_CERT"),
+        (["client_cert", "client_key"], "VISEMA_CLIENT_CERT: needs VISEMA_TLS_CA"),
+        (["tls_cert"], "VISEMA_TLS_KEY: is not set, but VISEMA_TLS_CERT is"),
+        (["tls_key"], "VISEMA_TLS_KEY: needs VISEMA_TLS_CERT"),
+    ],
+)
+def test_half_a_certificate_is_named_with_every_other_mistake(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
+    complaint: str,
+) -> None:
     files = written(tmp_path, "some", trustme.CA())
-    half: dict[str, Any] = {name: files[name.partition("_")[2]] for name in names}
-    with pytest.raises(ValidationError, match="CERT"):
-        async with serving("127.0.0.1:1", tmp_path, **half):
-            pass
+    monkeypatch.delenv("VISEMA_ORCHESTRATOR_ADDRESS", raising=False)
+    for name in given:
+        monkeypatch.setenv(f"VISEMA_{name.upper()}", str(files[name.partition("_")[2]]))
+    with pytest.raises(SystemExit):
+        load_settings(GatewaySettings)
+    assert set(capsys.readouterr().err.splitlines()) == {complaint, "VISEMA_ORCHESTRATOR_ADDRESS: is not set"}

@@ -7,13 +7,10 @@ End: NOT_SERVING → no new calls → `on_drain` → running calls get `grace_s`
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -25,7 +22,7 @@ from visema_kit.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_LIMIT
 from visema_kit.interceptors import CallInterceptor
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
-from visema_kit.metrics_server import serve_metrics
+from visema_kit.process import metrics_endpoint, port_file, reachable
 from visema_kit.settings import ServiceSettings, split_host_port
 from visema_kit.tracing import Tracing, make_tracing
 
@@ -154,16 +151,15 @@ async def serve(spec: ServiceSpec) -> AsyncIterator[RunningServer]:
 
         running = RunningServer(
             address=address,
-            metrics_address=_start_metrics(spec, stack),
+            metrics_address=stack.enter_context(metrics_endpoint(spec.name, spec.metrics, settings.metrics_listen)),
             health_address=await _start_health(settings, health_servicer, stack),
         )
         log.info("listening", grpc=address, metrics=running.metrics_address, health=running.health_address)
         await spec.on_start()
         interceptor.ready = True
         await _set_health(health_servicer, spec, _SERVING)
-        if settings.port_file is not None:
-            _write_port_file(settings.port_file, running)
-            stack.callback(settings.port_file.unlink, missing_ok=True)
+        addresses = {"grpc": address, "metrics": running.metrics_address, "health": running.health_address}
+        stack.enter_context(port_file(settings.port_file, addresses))
         log.info("serving", grpc=address)
         try:
             yield running
@@ -192,14 +188,6 @@ async def _drain(server: grpc.aio.Server, interceptor: CallInterceptor, spec: Se
 async def _set_health(servicer: health.aio.HealthServicer, spec: ServiceSpec, status: int) -> None:
     for name in (health.OVERALL_HEALTH, *spec.services):
         await servicer.set(name, status)
-
-
-def _start_metrics(spec: ServiceSpec, stack: AsyncExitStack) -> str:
-    spec.metrics.describe_process(spec.name)
-    if not spec.settings.metrics_listen:
-        return ""
-    host, port = split_host_port(spec.settings.metrics_listen)
-    return _reachable(host, stack.enter_context(serve_metrics(host, port, spec.metrics.registry)))
 
 
 async def _start_health(settings: ServiceSettings, servicer: health.aio.HealthServicer, stack: AsyncExitStack) -> str:
@@ -237,23 +225,4 @@ def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
         port = server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {listen}: {error}") from error
-    return _reachable(split_host_port(listen)[0], port)
-
-
-def _reachable(host: str, port: int) -> str:
-    """`host:port` for callers on this machine: an address that means "all interfaces" is none that can be called."""
-    callable_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"[{callable_host}]:{port}" if ":" in callable_host else f"{callable_host}:{port}"
-
-
-def _write_port_file(path: Path, running: RunningServer) -> None:
-    """Whoever waits for the file never sees half of it."""
-    content = {
-        "grpc": running.address,
-        "metrics": running.metrics_address,
-        "health": running.health_address,
-        "pid": os.getpid(),
-    }
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    part.replace(path)
+    return reachable(split_host_port(listen)[0], port)

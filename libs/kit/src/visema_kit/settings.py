@@ -46,10 +46,28 @@ ListenAddress = Annotated[str, AfterValidator(_checked_listen)]
 HttpEndpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
-class ServiceSettings(BaseSettings):
-    """What every service reads from its environment. A service adds fields in a subclass.
+# Files that belong together are checked field by field and not on the whole model, so that these mistakes are reported
+# along with all others. What is wrong itself is absent from `fields.data`, and reported as such.
+def needed(path: Path | None, fields: ValidationInfo, other: str) -> Path | None:
+    """For a validator: the path. Raises: ValueError: it is given without the field `other`."""
+    if path is not None and fields.data.get(other, path) is None:
+        raise ValueError(f"needs {PREFIX}{other.upper()}")
+    return path
 
-    An empty variable counts as not set. docs/settings.md holds the table; a test compares it with this class.
+
+def paired(path: Path | None, fields: ValidationInfo, other: str) -> Path | None:
+    """For a validator of a field with `validate_default`: the path. Raises: ValueError: given without `other`, or not
+    given although `other` is.
+    """
+    if path is None and fields.data.get(other) is not None:
+        raise ValueError(f"is not set, but {PREFIX}{other.upper()} is")
+    return needed(path, fields, other)
+
+
+class ProcessSettings(BaseSettings):
+    """What every process reads from its environment, whatever it serves. A subclass adds fields, or says more of these.
+
+    An empty variable counts as not set.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
@@ -60,6 +78,40 @@ class ServiceSettings(BaseSettings):
     metrics_listen: ListenAddress = Field(
         default="127.0.0.1:0", description="Address of the Prometheus endpoint `/metrics`; `off` for none."
     )
+    tls_cert: FilePath | None = Field(
+        default=None, description="PEM file with the server's certificate chain; also shown to other services."
+    )
+    tls_key: FilePath | None = Field(
+        default=None, validate_default=True, description="PEM file with the private key of `TLS_CERT`."
+    )
+    tls_ca: FilePath | None = Field(
+        default=None, description="PEM file with the CA that signed the other services' certificates."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log lines that are written."
+    )
+    grace_s: float = Field(
+        default=30.0, ge=0, le=3600, description="Seconds that running calls get to finish after SIGTERM."
+    )
+    port_file: Path | None = Field(
+        default=None, description="File that gets the real addresses as JSON once the service is SERVING."
+    )
+    otlp_endpoint: HttpEndpoint = Field(
+        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC); empty: no tracing."
+    )
+
+    @field_validator("tls_key")
+    @classmethod
+    def _belongs_to_certificate(cls, path: Path | None, fields: ValidationInfo) -> Path | None:
+        return paired(path, fields, "tls_cert")
+
+
+class ServiceSettings(ProcessSettings):
+    """What every gRPC service reads from its environment. A service adds fields in a subclass.
+
+    docs/settings.md holds the table; a test compares it with this class.
+    """
+
     health_listen: ListenAddress = Field(
         default="", description="Address of an additional plaintext gRPC health server, for probes under mTLS."
     )
@@ -76,26 +128,11 @@ class ServiceSettings(BaseSettings):
         default="", description="URL of the object store as clients see it, for presigned URLs; empty: `S3_ENDPOINT`."
     )
     s3_ca: FilePath | None = Field(default=None, description="PEM file with the CA of the object store's certificate.")
-    tls_cert: FilePath | None = Field(
-        default=None, description="PEM file with the server's certificate chain; also shown to other services."
-    )
-    tls_key: FilePath | None = Field(
-        default=None, validate_default=True, description="PEM file with the private key of `TLS_CERT`."
-    )
-    tls_ca: FilePath | None = Field(
-        default=None, description="PEM file with the CA that signed the other services' certificates."
-    )
     tls_client_ca: FilePath | None = Field(
         default=None, description="PEM file with the CA that clients' certificates must come from: switches mTLS on."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severe log lines that are written."
-    )
     engine: Literal["auto", "neural", "embedded"] = Field(
         default="auto", description="Kind of engine; `auto` takes neural when every checkpoint is there and right."
-    )
-    grace_s: float = Field(
-        default=30.0, ge=0, le=3600, description="Seconds that running calls get to finish after SIGTERM."
     )
     max_streams: int = Field(
         default=4, ge=1, le=1024, description="Streams that a stage serves at the same time; beyond: DEVICE_BUSY."
@@ -110,23 +147,11 @@ class ServiceSettings(BaseSettings):
         ge=10,
         description="Seconds that calls on an aged connection may still take; longer than any stream.",
     )
-    port_file: Path | None = Field(
-        default=None, description="File that gets the real addresses as JSON once the service is SERVING."
-    )
-    otlp_endpoint: HttpEndpoint = Field(
-        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC); empty: no tracing."
-    )
 
-    # Checked field by field and not on the whole model, so that these mistakes are reported along with all others.
-    @field_validator("tls_key", "tls_client_ca")
+    @field_validator("tls_client_ca")
     @classmethod
     def _needs_certificate(cls, path: Path | None, fields: ValidationInfo) -> Path | None:
-        certificate = fields.data.get("tls_cert", path)  # absent when it is wrong itself, which is reported then
-        if path is not None and certificate is None:
-            raise ValueError(f"needs {PREFIX}TLS_CERT")
-        if fields.field_name == "tls_key" and path is None and certificate is not None:
-            raise ValueError(f"is not set, but {PREFIX}TLS_CERT is")
-        return path
+        return needed(path, fields, "tls_cert")
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import Any, Final
 
 import h11
@@ -17,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
-from visema_kit.metrics_server import serve_metrics
+from visema_kit.process import metrics_endpoint, port_file, reachable
 from visema_kit.settings import split_host_port
 from visema_kit.tracing import make_tracing
 
@@ -118,7 +115,7 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, self._tracing.close)
             listener = stack.enter_context(_listen(settings.listen))
-            metrics_address = self._start_metrics(stack)
+            metrics_address = stack.enter_context(metrics_endpoint(SERVICE, self._metrics, settings.metrics_listen))
             gateway = Gateway(settings)
             server = _QuietServer(self._config(gateway))
             task = asyncio.create_task(server.serve([listener]), name="http")
@@ -128,11 +125,9 @@ class Server:
                         task.result()
                         raise SystemExit(1)
                     await asyncio.sleep(POLL_S)
-                address = _reachable(listener)
+                address = reachable(*listener.getsockname()[:2])
                 scheme = "https" if settings.tls_cert else "http"
-                if settings.port_file is not None:
-                    _write_port_file(settings.port_file, address, metrics_address)
-                    stack.callback(settings.port_file.unlink, missing_ok=True)
+                stack.enter_context(port_file(settings.port_file, {"http": address, "metrics": metrics_address}))
                 log.info("serving", http=f"{scheme}://{address}", metrics=metrics_address)
                 yield f"{scheme}://{address}"
             finally:
@@ -164,13 +159,6 @@ class Server:
             ssl_keyfile=settings.tls_key,
         )
 
-    def _start_metrics(self, stack: AsyncExitStack) -> str:
-        self._metrics.describe_process(SERVICE)
-        if not self._settings.metrics_listen:
-            return ""
-        host, port = split_host_port(self._settings.metrics_listen)
-        return f"{host}:{stack.enter_context(serve_metrics(host, port, self._metrics.registry))}"
-
 
 class _QuietServer(uvicorn.Server):
     """Leaves signals to the process."""
@@ -191,17 +179,3 @@ def _listen(address: str) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _reachable(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _write_port_file(path: Path, address: str, metrics_address: str) -> None:
-    """Whoever waits for the file never sees half of it."""
-    content = {"http": address, "metrics": metrics_address, "pid": os.getpid()}
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from visema_kit.channel import TlsFiles
-from visema_kit.settings import PREFIX, HttpEndpoint, ListenAddress
+from visema_kit.settings import HttpEndpoint, ListenAddress, ProcessSettings, needed, paired
 
 MEBIBYTE = 1 << 20
 
@@ -30,19 +29,14 @@ def _checked_networks(text: str) -> str:
 Networks = Annotated[str, AfterValidator(_checked_networks)]
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(ProcessSettings):
     """What the gateway reads from its environment. It needs no object store: media go through the orchestrator.
 
     services/gateway/README.md holds the table; a test compares it with this class.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
-
     listen: ListenAddress = Field(
         default="127.0.0.1:8080", min_length=4, description="Address of the HTTP server; port 0 takes a free port."
-    )
-    metrics_listen: ListenAddress = Field(
-        default="127.0.0.1:0", description="Address of the Prometheus endpoint `/metrics`; `off` for none."
     )
     orchestrator_address: str = Field(min_length=1, description="`host:port` of the orchestrator.")
     database_url: str = Field(
@@ -67,23 +61,18 @@ class GatewaySettings(BaseSettings):
     tls_cert: FilePath | None = Field(
         default=None, description="PEM file with the certificate chain: switches HTTPS on."
     )
-    tls_key: FilePath | None = Field(default=None, description="PEM file with the private key of `TLS_CERT`.")
     tls_ca: FilePath | None = Field(
         default=None, description="PEM file with the CA of the orchestrator's certificate: switches TLS to it on."
     )
     client_cert: FilePath | None = Field(
         default=None, description="PEM file with the certificate that an orchestrator with mTLS asks for."
     )
-    client_key: FilePath | None = Field(default=None, description="PEM file with the private key of `CLIENT_CERT`.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Least severe log lines that are written."
+    client_key: FilePath | None = Field(
+        default=None, validate_default=True, description="PEM file with the private key of `CLIENT_CERT`."
     )
     grace_s: float = Field(default=5.0, ge=0, le=3600, description="Seconds that running requests get after SIGTERM.")
     port_file: Path | None = Field(
         default=None, description="File that gets the real addresses as JSON once the gateway serves."
-    )
-    otlp_endpoint: HttpEndpoint = Field(
-        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC); empty: no tracing."
     )
     image_max_bytes: int = Field(default=5 * MEBIBYTE, ge=1, description="Largest picture file.")
     audio_max_bytes: int = Field(default=25 * MEBIBYTE, ge=1, description="Largest audio file.")
@@ -108,15 +97,15 @@ class GatewaySettings(BaseSettings):
         description="Hosts that webhooks may reach although their address is private or plain HTTP, with commas.",
     )
 
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together")
-        if (self.client_cert is None) != (self.client_key is None):
-            raise ValueError(f"{PREFIX}CLIENT_CERT and {PREFIX}CLIENT_KEY belong together")
-        if self.client_cert is not None and self.tls_ca is None:
-            raise ValueError(f"{PREFIX}CLIENT_CERT needs {PREFIX}TLS_CA")
-        return self
+    @field_validator("client_cert")
+    @classmethod
+    def _needs_ca(cls, path: Path | None, fields: ValidationInfo) -> Path | None:
+        return needed(path, fields, "tls_ca")
+
+    @field_validator("client_key")
+    @classmethod
+    def _belongs_to_client_cert(cls, path: Path | None, fields: ValidationInfo) -> Path | None:
+        return paired(path, fields, "client_cert")
 
     @property
     def client_tls(self) -> TlsFiles | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, Field
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.metrics import job_target_s
@@ -25,7 +26,7 @@ from visema_gateway.api.deps import (
 )
 from visema_gateway.api.media import BINARY, object_response
 from visema_gateway.api.problems import documented
-from visema_gateway.core.views import ErrorView, JobView, QualityView, job_view
+from visema_gateway.core.views import ErrorView, JobView, QualityView, iso, job_view
 
 router = APIRouter(tags=["short API"])
 
@@ -135,7 +136,9 @@ async def session_log(gateway: TheGateway, caller: TheCaller, job_id: JobId, bas
         | _told(json.loads(event.data))
         for event in watch.events
     ]
-    lines.append({"time": _now(), "event": "job_report", "job": job_view(watch.job, base).model_dump(mode="json")})
+    now = Timestamp()
+    now.GetCurrentTime()
+    lines.append({"time": iso(now), "event": "job_report", "job": job_view(watch.job, base).model_dump(mode="json")})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.jsonl"'}
     return Response(text, media_type="application/jsonl", headers=headers)
@@ -180,7 +183,3 @@ def _told(job: dict[str, Any]) -> dict[str, Any]:
     kept = {name: job[name] for name in ("state", "percent", "stage") if job[name] is not None}
     kept["stages"] = {stage["stage"]: [stage["frames_done"], stage["frames_total"]] for stage in job["stages"]}
     return kept | ({"error": job["error"]} if job["error"] else {})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,12 +17,12 @@ from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema.portrait.v1 import portrait_pb2
 from visema.speech.v1 import speech_pb2
+from visema_client.jobs import ENDED
 from visema_client.progress import avatar_state_name, state_name
 from visema_kit.errors import InvalidInput
 from visema_kit.metrics import job_target_s
 from visema_kit.status import from_status
 
-ENDED = frozenset({jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED})
 SUCCEEDED = jobs_pb2.JOB_STATE_SUCCEEDED
 
 

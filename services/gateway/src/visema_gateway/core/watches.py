@@ -11,11 +11,12 @@ from typing import Final
 
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema
+from visema_client.jobs import ENDED
 from visema_kit.errors import InternalError, Unavailable, VisemaError
 from visema_kit.logs import get_logger
 
 from visema_gateway.core.callers import Caller, Clients
-from visema_gateway.core.views import ENDED, iso, job_view
+from visema_gateway.core.views import iso, job_view
 
 ENDED_KEPT: Final = 1000
 ENDED_FRESH_S: Final = 30.0  # a result that another client deleted is offered no longer than this

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from support.accelerator import FakeMemory
 from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import DeviceBusy
 from visema_kit.metrics import Metrics
-
-
-class Memory:
-    """An accelerator with 100 bytes. A frame takes what `compute` returns."""
-
-    name = "cuda:0"
-
-    def __init__(self) -> None:
-        self.used = 0
-
-    def used_bytes(self) -> int:
-        return self.used
-
-    def free_bytes(self) -> int:
-        return 100 - self.used
-
-    def need_bytes(self, compute: Callable[[], object]) -> int:
-        needed = compute()
-        assert isinstance(needed, int)
-        return needed
 
 
 def test_batches_are_counted_by_size_stage_and_engine() -> None:
@@ -43,7 +22,7 @@ def test_batches_are_counted_by_size_stage_and_engine() -> None:
 
 
 def test_an_accelerators_memory_is_read_with_each_batch_and_a_cpu_has_no_series() -> None:
-    metrics, memory = Metrics(), Memory()
+    metrics, memory = Metrics(), FakeMemory()
     meter = DeviceMeter("wav2lip", metrics)
     meter.batch_done("wav2lip", 1)
     assert not metrics.gpu_memory.collect()[0].samples
@@ -55,18 +34,18 @@ def test_an_accelerators_memory_is_read_with_each_batch_and_a_cpu_has_no_series(
 
 
 def test_a_call_is_let_in_while_a_frame_fits_and_refused_with_a_delay_when_none_does() -> None:
-    meter, memory = DeviceMeter(), Memory()
+    meter, memory = DeviceMeter(), FakeMemory(need=30)
     meter.check_room()  # a CPU always has room
     meter.watch(memory)
-    meter.measure_frame(lambda: 30)
-    memory.used = 70
+    meter.measure_frame(lambda: None)
+    memory.free = 30
     meter.check_room()
-    memory.used = 71
+    memory.free = 29
     with pytest.raises(DeviceBusy) as refused:
         meter.check_room()
     assert refused.value.retry_after_s > 0
     assert refused.value.metadata == {"free_bytes": "29", "needed_bytes": "30"}
-    memory.used = 0
+    memory.free = 100
     meter.check_room()
 
 

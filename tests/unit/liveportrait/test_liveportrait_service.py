@@ -14,8 +14,10 @@ import cv2
 import grpc
 import numpy as np
 import pytest
+from support.accelerator import FakeMemory
 from visema.common.v1 import common_pb2
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import (
     CheckpointMissing,
     DeviceBusy,
@@ -31,6 +33,7 @@ from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import serve
 from visema_kit.status import from_rpc_error
 from visema_liveportrait.__main__ import make_spec
+from visema_liveportrait.engines.embedded.engine import EmbeddedEngine
 from visema_liveportrait.settings import LiveportraitSettings
 from visema_media.segments import read_segment
 
@@ -141,6 +144,28 @@ async def test_a_second_request_is_served_from_the_stored_loop_also_by_another_p
     assert (later[-1].index, later[-1].first_frame, later[-1].frame_count) == (9, 225, 5)
     assert second[-1].summary.reused_segment_count == 8
     assert {each.object.key.split("/")[0] for each in later} == {"loops"}
+
+
+async def test_without_memory_on_the_device_stored_loops_are_served_and_new_ones_refused(
+    object_store: ObjectStore, store_config: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = tenant()
+    portrait = await stored(object_store, owner, "portrait_girl.jpg")
+    meter, memory = DeviceMeter(), FakeMemory(free=100, need=10)
+    meter.watch(memory)
+    meter.measure_frame(lambda: None)
+    monkeypatch.setattr(EmbeddedEngine, "check_room", lambda _: meter.check_room())
+    async with stage(store_config) as stub:
+        wanted = wish(portrait, owner, frame_count=10)
+        await replies(stub, wanted)
+        memory.free = 9
+        assert (await replies(stub, wanted))[-1].summary.reused_segment_count == 1
+        other = wish(portrait, owner, frame_count=10, motion=portrait_pb2.MotionSettings(seed=5))
+        busy = await error_of(replies(stub, other))
+        assert isinstance(busy, DeviceBusy)
+        assert busy.retry_after_s > 0
+        memory.free = 10
+        assert (await replies(stub, other))[-1].summary.frame_count == 10
 
 
 async def test_a_broken_stream_resumes_at_the_segment_that_is_asked_for(

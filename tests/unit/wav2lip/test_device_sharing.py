@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 import pytest
+from support.accelerator import FakeMemory
 from support.lipsync import FRAMES, PER_SEGMENT, Client, lipsync_service, settings_for
 from visema_kit.device_meter import DeviceMeter
 from visema_kit.engines import EngineDescription, EngineRegistry
@@ -96,24 +97,6 @@ async def test_a_long_job_and_a_short_one_take_turns(object_store: ObjectStore, 
     assert turns.pieces[first:last] == [short, long, short, long, short]
 
 
-class Memory:
-    """An accelerator's memory, of which a frame takes 1."""
-
-    name = "cuda:0"
-
-    def __init__(self) -> None:
-        self.free = 0
-
-    def used_bytes(self) -> int:
-        return 0
-
-    def free_bytes(self) -> int:
-        return self.free
-
-    def need_bytes(self, _compute: Callable[[], object]) -> int:
-        return 1
-
-
 async def refused(client: Client) -> Exception:
     """The error that a call ends with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -124,7 +107,7 @@ async def refused(client: Client) -> Exception:
 async def test_a_call_is_refused_with_a_delay_while_the_device_has_no_memory(
     object_store: ObjectStore, store_config: StoreConfig
 ) -> None:
-    meter, memory = DeviceMeter(), Memory()
+    meter, memory = DeviceMeter(), FakeMemory()
     meter.watch(memory)
     meter.measure_frame(lambda: None)
     engine = Engine(lambda _clip, frames: list(frames), meter)

@@ -56,6 +56,10 @@ class RealStack:
         """Where clients connect."""
         return self.told_addresses[ORCHESTRATOR]
 
+    def pid(self, name: str) -> int:
+        """Its process id."""
+        return self._processes[name].pid
+
     def log(self, name: str) -> str:
         """The end of what a service has written."""
         return self._log_path(name).read_text(errors="replace")[-3000:]

@@ -250,6 +250,12 @@ class StoreUnavailable(Unavailable):
     reason = "STORE_UNAVAILABLE"
 
 
+class ScratchFull(Unavailable):
+    """A stage's disk for files that are being written is full."""
+
+    reason = "SCRATCH_FULL"
+
+
 class StageUnavailable(Unavailable):
     """A stage service does not answer."""
 

@@ -15,6 +15,7 @@ from visema_kit.settings import load_settings
 
 from visema_encoder.codecs import SOFTWARE, usable_encoders
 from visema_encoder.pipeline import EncodingPipeline
+from visema_encoder.scratch import remove_leftovers
 from visema_encoder.servicer import SERVICE, STAGE, EncodingServicer, engine_info
 from visema_encoder.settings import EncoderSettings
 from visema_encoder.workers import Workers
@@ -29,6 +30,7 @@ async def service_spec(settings: EncoderSettings) -> ServiceSpec:
     get_logger(__name__).info("video_encoders", usable=encoders)
     metrics.describe_engine(STAGE, engine_info(SOFTWARE))
     scratch = settings.scratch(tempfile.gettempdir())
+    remove_leftovers(scratch)
     pipeline = EncodingPipeline(store, workers, encoders, scratch, settings.encoder_threads)
     servicer = EncodingServicer(pipeline, encoders, settings, metrics)
 

@@ -6,7 +6,6 @@ While one segment is encoded the next is fetched and decoded, so two segments of
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from visema_encoder import mp4
 from visema_encoder.codecs import SOFTWARE
 from visema_encoder.job import EncodeJob
 from visema_encoder.options import VideoShape
+from visema_encoder.scratch import video_folder
 from visema_encoder.session import EncodingSession
 from visema_encoder.stills import POSTER_TYPE, STILL_TYPE
 from visema_encoder.workers import Workers
@@ -107,14 +107,14 @@ class EncodingPipeline:
         Leaving the generator early, also by cancellation, stops the work and removes the scratch file.
 
         Raises: InvalidInput: other than `job.frame_count` frames, or segments that do not fit the job or each other.
-            What the store and `segments` raise.
+            ScratchFull: the file does not fit on the disk. What the store and `segments` raise.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="encode-", dir=self._scratch) as folder,
+            video_folder(self._scratch) as folder,
             self._workers.lease() as thread,
         ):
             session = EncodingSession(
-                job, samples, Path(folder) / "video.mp4", self.encoder_for(job), self._threads_per_video
+                job, samples, folder / "video.mp4", self.encoder_for(job), self._threads_per_video
             )
             try:
                 async with aclosing(self._loaded(job, segments, clock)) as loaded_segments:

@@ -8,6 +8,11 @@ import sys
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.servicers import Script, running_rig
+from visema.common.v1 import common_pb2
+from visema_kit.clock import StageClock
+from visema_kit.executor import DeviceThread
+from visema_kit.keys import media_key
+from visema_kit.objects import ObjectStore
 from visema_kit.tracing import (
     OtelTracing,
     TraceContext,
@@ -85,6 +90,21 @@ def test_a_step_is_recorded_where_its_call_is_and_is_nothing_outside_of_calls() 
         assert trace.trace_id == rpc.trace_id
     tracing.close()
     assert [span.name for span in exporter.get_finished_spans()] == ["compute", "rpc"]
+
+
+async def test_storage_and_computing_are_steps_of_a_call(object_store: ObjectStore) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = OtelTracing("test", "", exporter)
+    device = DeviceThread("test")
+    clock = StageClock("test", common_pb2.EngineInfo())
+    with tracing.span("rpc", server=True) as rpc:
+        await object_store.put(media_key("default", "traced"), b"content", "text/plain")
+        await clock.compute_on(device, len, "frames")
+    await device.aclose()
+    tracing.close()
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert {"object store put", "compute", "rpc"} <= set(spans)
+    assert {f"{span.parent.span_id:016x}" for name, span in spans.items() if name != "rpc"} == {rpc.span_id}
 
 
 def test_values_are_linked_to_sampled_traces_only() -> None:

@@ -233,7 +233,7 @@ class QueueFull(ResourceExhausted):
 
 
 class DeviceBusy(ResourceExhausted):
-    """The stage has as many streams as it can serve."""
+    """The stage serves as many streams as it can, or has no memory for one more."""
 
     reason = "DEVICE_BUSY"
 

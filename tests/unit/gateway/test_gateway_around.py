@@ -14,6 +14,7 @@ import structlog
 from support.fake_orchestrator import FakeOrchestrator, Script
 from support.gateway import serving, settings_for
 from visema.orchestrator.v1 import jobs_pb2
+from visema_gateway.api.around import POLLED
 from visema_gateway.app import make_app
 from visema_gateway.core.gateway import Gateway
 from visema_kit.metrics import Metrics
@@ -69,6 +70,20 @@ async def test_a_defect_is_counted_and_logged_once(
     assert noted["request_id"] == failed["request_id"] == reply.headers["x-request-id"]
     assert noted["log_level"] == "warning"
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]  # the server's own
+
+
+async def test_what_is_polled_is_logged_for_those_who_debug(
+    web: httpx.AsyncClient, lines: list[structlog.typing.EventDict]
+) -> None:
+    await web.post("/avatar/upload", files={"image": ("p.jpg", b"\xff\xd8\xff picture")}, data={"name": "Anna"})
+    animation = (await web.post("/avatar/animate", json={"avatarId": 1, "text": "Hello"})).json()["id"]
+    lines.clear()
+    for path in (f"/avatar/animations/{animation}/status", "/status/job-000", "/health"):
+        assert (await web.get(path)).status_code == 200
+    async with asyncio.timeout(PATIENCE_S):
+        while len(noted := [line for line in lines if line["event"] == "http_request"]) < len(POLLED):
+            await asyncio.sleep(0.02)  # the client has its answer before the line is written
+    assert {(line["route"], line["log_level"]) for line in noted} == {(route, "debug") for route in POLLED}
 
 
 async def test_browsers_of_allowed_origins_may_read_refusals(orchestrator: Orchestrator, tmp_path: Path) -> None:

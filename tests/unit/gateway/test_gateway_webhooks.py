@@ -17,12 +17,15 @@ import pytest
 import sqlalchemy as sa
 from support.fake_orchestrator import FakeOrchestrator, Script
 from support.gateway import serving
-from visema_gateway.core.callers import Caller
+from visema.orchestrator.v1 import jobs_pb2
+from visema_gateway.core.callers import Caller, Clients
 from visema_gateway.core.deliveries import Deliveries, PendingWebhook
 from visema_gateway.core.gateway import Gateway, Order
 from visema_gateway.core.outbound import Outbound, is_public
 from visema_gateway.core.seal import Seal
 from visema_gateway.core.tables import Base, DeliveryRow
+from visema_gateway.core.watches import Watches
+from visema_gateway.core.webhooks import Webhooks
 from visema_gateway.settings import GatewaySettings
 from visema_kit.database import Database
 from visema_kit.errors import InvalidInput, Unauthenticated, Unavailable
@@ -128,6 +131,28 @@ async def test_a_defect_gives_a_webhook_up_instead_of_leaving_it_for_ever(
             await asyncio.sleep(0.02)
     database.close()
     await gateway.stop()
+
+
+async def test_an_orchestrator_that_is_away_costs_no_attempts(
+    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gateway.db'}")
+    await database.change_schema(Base.metadata.create_all)
+    clients, outbound = Clients(orchestrator[0], None), Outbound(frozenset({"127.0.0.1"}))
+    watches = Watches(clients)
+    webhooks = Webhooks(Deliveries(database), watches, outbound, SECRET, pauses_s=(0.0, 0.0))
+    orchestrator[1].jobs["job"] = jobs_pb2.Job(job_id="job", state=jobs_pb2.JOB_STATE_CANCELLED)
+    script.faults["GetJob"] = [Unavailable("away")] * 6
+    receiver.statuses = [500, 500]
+    await webhooks.add(Caller("default", None), "job", receiver.url)
+    await asyncio.wait_for(receiver.arrived.wait(), PATIENCE_S)
+    assert script.faults["GetJob"] == []
+    assert len(receiver.got) == 3
+    await webhooks.close()
+    await watches.close()
+    await outbound.close()
+    await clients.close()
+    database.close()
 
 
 async def test_each_pending_webhook_has_one_gateway_at_a_time(tmp_path: Path) -> None:

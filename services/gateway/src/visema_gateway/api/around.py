@@ -22,7 +22,8 @@ from visema_gateway.api.problems import problem_response
 from visema_gateway.api.rates import RateLimits
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "DELETE"})
-POLLED: Final = frozenset({"/health", "/status/{job_id}"})  # logged as debug: hundreds a second say nothing new
+# Logged as debug: hundreds a second say nothing new.
+POLLED: Final = frozenset({"/health", "/status/{job_id}", "/avatar/animations/{number}/status"})
 UNLIMITED: Final = frozenset({"/health"})
 CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

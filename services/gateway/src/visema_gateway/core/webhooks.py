@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import time
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import Final
 
 from visema_kit.errors import JobNotFound, Unauthenticated, VisemaError
@@ -112,42 +113,53 @@ class Webhooks:
             del self._tasks[key]
 
     async def _deliver(self, webhook: PendingWebhook) -> None:
-        for pause_s in (*self._pauses_s[webhook.attempts :], None):
-            try:
-                if await self._attempt(webhook):
-                    break
-            except VisemaError as error:
-                log.warning("webhook_failed", job_id=webhook.job_id, reason=error.reason, message=error.message)
-            except Exception:  # a defect, which would come again with each attempt
-                log.exception("webhook_given_up", job_id=webhook.job_id)
-                break
-            if pause_s is None:
-                log.warning("webhook_given_up", job_id=webhook.job_id)
-                break
-            with suppress(VisemaError):  # then it is tried once more than it should be
-                await self._deliveries.failed(webhook)
-            await asyncio.sleep(pause_s)
-        await self._forget(webhook)
-
-    async def _attempt(self, webhook: PendingWebhook) -> bool:
-        """Whether there is nothing left to do: it was accepted, or there is no job. Raises: VisemaError."""
         try:
-            watch = await self._watches.of(self._caller(webhook), webhook.job_id)
-            await watch.end()
+            accepted = await self._send(webhook, await self._told(webhook))
+            log.info("webhook_delivered" if accepted else "webhook_given_up", job_id=webhook.job_id)
         except (JobNotFound, Unauthenticated) as error:
             log.warning("webhook_given_up", job_id=webhook.job_id, reason=error.reason)
-            return True
-        body = job_view(watch.job).model_dump_json().encode()
-        headers = {
+        except Exception:  # a defect, which would come again with each attempt
+            log.exception("webhook_given_up", job_id=webhook.job_id)
+        await self._forget(webhook)
+
+    async def _told(self, webhook: PendingWebhook) -> bytes:
+        """The job once it has ended, however often following it fails. Raises: JobNotFound, Unauthenticated."""
+        caller = self._caller(webhook)
+        for pause_s in chain(self._pauses_s, repeat(self._pauses_s[-1])):
+            try:
+                watch = await self._watches.of(caller, webhook.job_id)
+                await watch.end()
+                break
+            except (JobNotFound, Unauthenticated):
+                raise
+            except VisemaError as error:
+                log.warning("webhook_waits", job_id=webhook.job_id, reason=error.reason, message=error.message)
+            await asyncio.sleep(pause_s)
+        return job_view(watch.job).model_dump_json().encode()
+
+    async def _send(self, webhook: PendingWebhook, body: bytes) -> bool:
+        """Whether one of the attempts that are left was accepted."""
+        for pause_s in (*self._pauses_s[webhook.attempts :], None):
+            try:
+                status = await self._outbound.post(webhook.url, body, self._headers(webhook, body))
+                log.info("webhook_answered", job_id=webhook.job_id, status=status)
+                if status < FIRST_REFUSAL:
+                    return True
+            except VisemaError as error:
+                log.warning("webhook_failed", job_id=webhook.job_id, reason=error.reason, message=error.message)
+            if pause_s is not None:
+                with suppress(VisemaError):  # then it is tried once more than it should be
+                    await self._deliveries.failed(webhook)
+                await asyncio.sleep(pause_s)
+        return False
+
+    def _headers(self, webhook: PendingWebhook, body: bytes) -> dict[str, str]:
+        return {
             "Content-Type": "application/json",
             "User-Agent": "VISEMA-webhook",
             DELIVERY_HEADER: webhook.job_id,
             SIGNATURE_HEADER: signature(self._secret, body, int(time.time())),
         }
-        status = await self._outbound.post(webhook.url, body, headers)
-        accepted = status < FIRST_REFUSAL
-        log.info("webhook_answered", job_id=webhook.job_id, status=status, accepted=accepted)
-        return accepted
 
     def _caller(self, webhook: PendingWebhook) -> Caller:
         if webhook.sealed_token is None:

@@ -10,11 +10,14 @@ import pytest
 from support.fake_orchestrator import FakeOrchestrator, Script
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema
-from visema_gateway.core.watches import Watch
+from visema_gateway.core.callers import Caller, Clients
+from visema_gateway.core.watches import EVENTS_KEPT, Watch, Watches
 from visema_kit.errors import InternalError, Unavailable, VisemaError
 
 PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 FILES = {"image": ("p.jpg", b"\xff\xd8\xff picture"), "audio": ("a.wav", b"RIFF speech")}
+CHATTY_EVENTS = 5000
+TEXT = "x" * 5000
 
 
 class BrokenClient(AsyncVisema):
@@ -26,6 +29,21 @@ class BrokenClient(AsyncVisema):
         """One event, and a defect."""
         yield jobs_pb2.WatchJobResponse(sequence=after_sequence + 1, job=running(job_id))
         raise RuntimeError("a defect")
+
+
+class ChattyClient(AsyncVisema):
+    """A client of a job that tells its whole text with each of very many events."""
+
+    async def watch_job(
+        self, job_id: str, *, after_sequence: int = 0
+    ) -> AsyncGenerator[jobs_pb2.WatchJobResponse, None]:
+        """Thousands of events, and the end."""
+        for sequence in range(after_sequence + 1, CHATTY_EVENTS + 1):
+            job = running(job_id)
+            job.spec.text.text = TEXT
+            if sequence == CHATTY_EVENTS:
+                job.state = jobs_pb2.JOB_STATE_SUCCEEDED
+            yield jobs_pb2.WatchJobResponse(sequence=sequence, job=job)
 
 
 def running(job_id: str = "job-1") -> jobs_pb2.Job:
@@ -77,3 +95,38 @@ async def test_any_number_of_other_callers_leaves_a_jobs_watchers_alone(
     async with asyncio.timeout(PATIENCE_S):
         while (await web.get(f"/status/{job_id}", headers=mine)).json()["status"] != "error":
             await asyncio.sleep(0.02)
+
+
+async def test_a_long_job_keeps_its_beginning_and_its_end_but_not_every_step() -> None:
+    watch = Watch(running())
+    watch.job.spec.text.text = TEXT
+    watch.start(ChattyClient("127.0.0.1:9"))
+    await asyncio.wait_for(watch.end(), PATIENCE_S)
+    numbers = [event.sequence for event in watch.events]
+    assert (numbers[0], numbers[-1]) == (1, CHATTY_EVENTS)
+    assert numbers == sorted(set(numbers))
+    assert EVENTS_KEPT // 2 <= len(numbers) <= EVENTS_KEPT
+    assert watch.size_bytes < 2 * len(TEXT) + 100 * EVENTS_KEPT  # the text is there once
+    assert watch.view(watch.events[0]).text == TEXT
+    assert [event.sequence for event in watch.after(CHATTY_EVENTS - 1)] == [CHATTY_EVENTS]
+    assert watch.after(0) == watch.events
+
+
+async def test_ended_jobs_take_no_more_memory_than_they_may(orchestrator: tuple[str, FakeOrchestrator]) -> None:
+    address, fake = orchestrator
+    caller = Caller("default", None)
+    clients = Clients(address, None)
+    watches = Watches(clients, ended_bytes=5 * len(TEXT))
+    for number in range(12):
+        job = fake.jobs[f"job-{number}"] = running(f"job-{number}")
+        job.state = jobs_pb2.JOB_STATE_CANCELLED
+        job.spec.text.text = TEXT
+        await asyncio.wait_for((await watches.of(caller, job.job_id)).end(), PATIENCE_S)
+    assert len(TEXT) < watches.ended_bytes <= 5 * len(TEXT)
+    asked = fake.script.calls["GetJob"]
+    await watches.of(caller, "job-11")
+    assert fake.script.calls["GetJob"] == asked  # the newest is known
+    await watches.of(caller, "job-0")
+    assert fake.script.calls["GetJob"] == asked + 1  # the oldest was forgotten, and is asked for again
+    await watches.close()
+    await clients.close()

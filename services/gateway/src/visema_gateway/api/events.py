@@ -42,19 +42,18 @@ class Streams:
 async def _lines(watch: Watch, after_sequence: int) -> AsyncGenerator[bytes, None]:
     """Blocks of events. An error ends them: the client comes again, and is told then what is the matter."""
     yield b"retry: %d\n\n" % RETRY_MS
-    position = 0
+    seen = after_sequence
     while True:
-        news = watch.events[position:]
-        position += len(news)
-        blocks = [_block(event) for event in news if event.sequence > after_sequence]
-        if blocks:
-            yield b"".join(blocks)
+        news = watch.after(seen)
+        if news:
+            seen = news[-1].sequence
+            yield b"".join(_block(event, watch.encoded(event)) for event in news)
         elif watch.over:
             return
-        elif not news and not await watch.changes(SILENCE_S):
+        elif not await watch.changes(SILENCE_S):
             yield b": still here\n\n"
 
 
-def _block(event: Event) -> bytes:
+def _block(event: Event, data: bytes) -> bytes:
     kind = b"end" if event.is_last else b"progress"
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, kind, event.data)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, kind, data)

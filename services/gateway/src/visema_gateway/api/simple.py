@@ -133,7 +133,7 @@ async def session_log(gateway: TheGateway, caller: TheCaller, job_id: JobId, bas
         await watch.end()  # what is past comes at once
     lines = [
         {"time": event.time, "sequence": event.sequence, "event": "job_end" if event.is_last else "job_progress"}
-        | _told(json.loads(event.data))
+        | _told(watch.view(event).model_dump(mode="json"))
         for event in watch.events
     ]
     now = Timestamp()

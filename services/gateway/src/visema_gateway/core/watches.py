@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,29 +18,36 @@ from visema_kit.errors import InternalError, Unavailable, VisemaError
 from visema_kit.logs import get_logger
 
 from visema_gateway.core.callers import Caller, Clients
-from visema_gateway.core.views import iso, job_view
+from visema_gateway.core.views import JobView, iso, job_view
 
+EVENTS_KEPT: Final = 128
 ENDED_KEPT: Final = 1000
+ENDED_KEPT_BYTES: Final = 32 << 20
 ENDED_FRESH_S: Final = 30.0  # a result that another client deleted is offered no longer than this
+
+Key = tuple[str, str]  # scope, job
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a job, encoded once for all streams.
+    """One event of a job.
 
     Attributes:
         sequence: Number within the job, rising.
         time: When it happened, ISO.
-        is_last: Nothing follows.
-        data: The job after the event, as JSON.
+        job: The job after the event, without its spec, which is the same for all of them.
     """
 
     sequence: int
     time: str
-    is_last: bool
-    data: bytes
+    job: jobs_pb2.Job
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing follows."""
+        return self.job.state in ENDED
 
 
 @dataclass
@@ -47,7 +56,8 @@ class Watch:
 
     Attributes:
         job: The newest state, complete.
-        events: All events that the orchestrator still has, and those that came since.
+        events: What happened, oldest first. Where there is much of it every second event of the past is forgotten,
+            never the first or the newest: each tells the whole state.
         over: Nothing more will come; `error` says why when the job had not ended.
     """
 
@@ -59,11 +69,34 @@ class Watch:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _answer: tuple[float, jobs_pb2.Job, bytes] | None = None
+    _encoded: tuple[Event, bytes] | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the job has ended."""
         return self.job.state in ENDED
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it keeps in memory."""
+        return self.job.ByteSize() + sum(event.job.ByteSize() for event in self.events)
+
+    def after(self, sequence: int) -> list[Event]:
+        """The events with a higher number."""
+        return self.events[bisect_right(self.events, sequence, key=lambda event: event.sequence) :]
+
+    def view(self, event: Event) -> JobView:
+        """The whole job after an event."""
+        job = jobs_pb2.Job()
+        job.CopyFrom(event.job)
+        job.spec.CopyFrom(self.job.spec)
+        return job_view(job)
+
+    def encoded(self, event: Event) -> bytes:
+        """The whole job after an event as JSON. The last one that was made is kept: all streams want the newest."""
+        if self._encoded is None or self._encoded[0] is not event:
+            self._encoded = (event, self.view(event).model_dump_json().encode())
+        return self._encoded[1]
 
     def kept_answer(self, fresh_s: float) -> bytes | None:
         """An answer that was made for this very state, of a running job at most `fresh_s` ago; None: make one."""
@@ -92,9 +125,10 @@ class Watch:
         if self.error is not None:
             raise self.error
 
-    def start(self, client: AsyncVisema) -> None:
-        """Begin to follow the job."""
+    def start(self, client: AsyncVisema, when_over: Callable[[], None] = lambda: None) -> None:
+        """Begin to follow the job. Args: when_over: called when nothing more will come."""
         self._task = asyncio.create_task(self._follow(client), name=f"watch-{self.job.job_id}")
+        self._task.add_done_callback(lambda _: when_over())
 
     async def stop(self) -> None:
         """Follow no longer; streams end."""
@@ -107,11 +141,7 @@ class Watch:
     async def _follow(self, client: AsyncVisema) -> None:
         try:
             async for update in client.watch_job(self.job.job_id):
-                job = update.job
-                job.spec.CopyFrom(self.job.spec)
-                self.job = job
-                data = job_view(job).model_dump_json().encode()
-                self.events.append(Event(update.sequence, iso(update.event_time) or "", job.state in ENDED, data))
+                self._take(update)
                 self._wake()
         except VisemaError as error:
             self.error = error
@@ -121,6 +151,16 @@ class Watch:
             log.exception("watch_failed", job_id=self.job.job_id)
         finally:
             self._finish()
+
+    def _take(self, update: jobs_pb2.WatchJobResponse) -> None:
+        spec, self.job = self.job.spec, update.job
+        past = jobs_pb2.Job()
+        past.CopyFrom(update.job)
+        past.ClearField("spec")
+        self.job.spec.CopyFrom(spec)
+        self.events.append(Event(update.sequence, iso(update.event_time) or "", past))
+        if len(self.events) > EVENTS_KEPT:
+            del self.events[1:-1:2]
 
     def _finish(self) -> None:
         """However it came: nobody waits for what will not come any more."""
@@ -135,13 +175,20 @@ class Watch:
 
 
 class Watches:
-    """Watches by caller's scope and job."""
+    """Watches by caller's scope and job; of ended jobs the newest. Args: ended_bytes: what those may take."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, ended_bytes: int = ENDED_KEPT_BYTES) -> None:
         self._clients = clients
-        self._watches: OrderedDict[tuple[str, str], Watch] = OrderedDict()
-        self._opening: dict[tuple[str, str], asyncio.Task[Watch]] = {}
+        self._ended_bytes = ended_bytes
+        self._watches: dict[Key, Watch] = {}
+        self._ended: OrderedDict[Key, int] = OrderedDict()  # bytes of each, the oldest first
+        self._opening: dict[Key, asyncio.Task[Watch]] = {}
         self._closed = False
+
+    @property
+    def ended_bytes(self) -> int:
+        """About what watches of ended jobs keep in memory."""
+        return sum(self._ended.values())
 
     async def of(self, caller: Caller, job_id: str) -> Watch:
         """The watch of a job; many callers at once cost one look. Raises: JobNotFound, VisemaError."""
@@ -158,13 +205,14 @@ class Watches:
 
     def forget(self, caller: Caller, job_id: str) -> None:
         """The job was deleted."""
-        self._watches.pop((caller.scope, job_id), None)
+        self._drop((caller.scope, job_id))
 
     async def close(self) -> None:
         """Stop all; streams end. What is asked from now on is answered, and not followed."""
         self._closed = True
         watches = list(self._watches.values())
         self._watches.clear()
+        self._ended.clear()
         for watch in watches:
             await watch.stop()
 
@@ -173,19 +221,19 @@ class Watches:
         try:
             job = await self._clients.calls(caller).get_job(job_id)
         except VisemaError:
-            self._watches.pop(key, None)
+            self._drop(key)
             raise
-        watch = self._watches.get(key)
-        if watch is not None and watch.ended and watch.error is None:
-            watch.asked_s = time.monotonic()  # it is still there
-            return watch
+        known = self._watches.get(key)
+        if known is not None and known.ended and known.error is None:
+            known.asked_s = time.monotonic()  # it is still there
+            return known
         watch = Watch(job)
         if self._closed:
             await watch.stop()
             return watch
-        watch.start(self._clients.streams(caller))
+        self._drop(key)
         self._watches[key] = watch
-        self._trim()
+        watch.start(self._clients.streams(caller), lambda: self._keep(key, watch))
         return watch
 
     def _stale(self, watch: Watch) -> bool:
@@ -193,8 +241,17 @@ class Watches:
             return False
         return watch.error is not None or time.monotonic() - watch.asked_s > ENDED_FRESH_S
 
-    def _trim(self) -> None:
-        """Forget ended jobs beyond the limit, the oldest first."""
-        surplus = len(self._watches) - ENDED_KEPT
-        for key in [key for key, watch in self._watches.items() if watch.over][: max(0, surplus)]:
-            del self._watches[key]
+    def _keep(self, key: Key, watch: Watch) -> None:
+        """Keep the watch of a job that has ended, and forget the oldest ones beyond the limits."""
+        if self._watches.get(key) is not watch:
+            return
+        self._ended[key] = watch.size_bytes
+        total = self.ended_bytes
+        while len(self._ended) > ENDED_KEPT or (total > self._ended_bytes and len(self._ended) > 1):
+            oldest = next(iter(self._ended))
+            total -= self._ended[oldest]
+            self._drop(oldest)
+
+    def _drop(self, key: Key) -> None:
+        self._watches.pop(key, None)
+        self._ended.pop(key, None)

@@ -73,7 +73,7 @@ def neural_stack(checkpoints: Path) -> Iterator[LocalStack]:
         "VISEMA_DEVICE": "cpu",
         "VISEMA_CHECKPOINT_DIR": str(checkpoints),
         "VISEMA_ACCEPT_LICENSES": LICENSE,
-        "VISEMA_LOOP_S": "1",
+        "VISEMA_LOOP_S": "0.4",
         "VISEMA_SEGMENT_S": "0.1",
     }
     with LocalStack(StackOptions(variables=variables, start_timeout_s=300)) as stack:

@@ -46,7 +46,7 @@ def serving(replica: RealStack, stage: str) -> float:
 @pytest.mark.parametrize("stage", STAGES)
 async def test_jobs_finish_when_a_replica_of_a_stage_is_killed(pairs: Pairs, stage: str) -> None:
     motion = VideoSettings(size_px=256, seed=1 + STAGES.index(stage))  # nothing of it is stored
-    async with AsyncVisema(pairs.stack.address) as client, asyncio.timeout(PATIENCE_S):
+    async with AsyncVisema(pairs.stack.address) as client, asyncio.timeout(2 * PATIENCE_S):
         spec = await client.job_spec(SAMPLES / "portrait.jpg", SAMPLES / "speech.wav", settings=motion)
         jobs = [await client.create_job(spec) for _ in range(2)]
         async for update in client.watch_job(jobs[0].job_id):

@@ -86,6 +86,7 @@ async def test_what_is_polled_is_logged_for_those_who_debug(
     assert {(line["route"], line["log_level"]) for line in noted} == {(route, "debug") for route in POLLED}
 
 
+@pytest.mark.usefixtures("lines")  # printing a defect's traceback with all that it knows takes many seconds
 async def test_browsers_of_allowed_origins_may_read_refusals(orchestrator: Orchestrator, tmp_path: Path) -> None:
     add_impossible_job(orchestrator[1])
     changes = {"cors_origins": PAGE, "read_rate_per_s": 0.01, "rate_burst_s": 200.0}  # two, then one in 100 s

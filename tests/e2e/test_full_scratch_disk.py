@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 
 import pytest
+from support.full_disk import full_disk
 from support.real_stack import PATIENCE_S, RealStack
 from visema_client import AsyncVisema, VideoSettings
 from visema_client.cli.demo import SAMPLES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
-FULL_BYTES = 100_000  # less than a video, more than the service's log
+ROOM_BYTES = 100_000  # less than a video, more than the service's log
 
 
 async def test_a_job_waits_for_room_on_the_encoders_disk(services: RealStack) -> None:
-    pid = services.pid("encoder")
-    unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_BYTES, unlimited[1]))  # files grow no further, as on a full disk
-    try:
-        async with asyncio.timeout(PATIENCE_S), AsyncVisema(services.address) as client:
-            spec = await client.job_spec(
-                SAMPLES / "portrait.jpg", SAMPLES / "speech.wav", settings=VideoSettings(seed=31_337)
-            )
+    motion = VideoSettings(seed=31_337)
+    async with asyncio.timeout(PATIENCE_S), AsyncVisema(services.address) as client:
+        spec = await client.job_spec(SAMPLES / "portrait.jpg", SAMPLES / "speech.wav", settings=motion)
+        with full_disk(services.pid("encoder"), ROOM_BYTES):
             job = await client.create_job(spec)
             while '"SCRATCH_FULL"' not in services.log("encoder"):
                 await asyncio.sleep(0.05)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
-            video = await client.wait_job(job.job_id)
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+        video = await client.wait_job(job.job_id)
     retries = {stage.stage: stage.retry_count for stage in video.job.report.stages}
     assert retries["encoder"] > 0
     assert video.job.result.frame_count > 0

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import minio
 import urllib3
+from support.full_disk import full_disk
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 1.0  # SIGTERM drains for about 25 s; test data is not worth that
@@ -116,17 +116,11 @@ class Weed:
             )
         _wait_until_serving(self.server, self._process, log)
 
-    @contextlib.contextmanager
-    def full_disk(self) -> Iterator[None]:
-        """In the block no file of the server may grow, as on a full disk; reading goes on."""
+    def full_disk(self) -> contextlib.AbstractContextManager[None]:
+        """In the block the server's disk is full."""
         if self._process is None:
             raise RuntimeError("the store does not run")
-        soft, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (1, hard))
-        try:
-            yield
-        finally:
-            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        return full_disk(self._process.pid)
 
     def stop(self) -> None:
         """End it in order, or by force when that takes long."""

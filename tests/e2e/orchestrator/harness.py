@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ import grpc
 import minio
 import numpy as np
 from stage_fakes import FakeStages
+from support.full_disk import full_disk
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import (
     avatars_pb2_grpc,
@@ -134,12 +135,17 @@ class OrchestratorProcess:
         self.port_file = folder / f"{name}-{uuid.uuid4().hex}.json"
         self.log_path = folder / f"{name}.log"
         self._log = self.log_path.open("ab")
+        self._writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=self._log)  # has a disk of its own
         self.process = subprocess.Popen(
             [sys.executable, "-m", "visema_orchestrator"],
             env={**os.environ, **variables, "VISEMA_PORT_FILE": str(self.port_file)},
-            stdout=self._log,
-            stderr=self._log,
+            stdout=self._writer.stdin,
+            stderr=self._writer.stdin,
         )
+
+    def full_disk(self) -> AbstractContextManager[None]:
+        """In the block its disk is full."""
+        return full_disk(self.process.pid)
 
     async def address(self, timeout_s: float = PATIENCE_S) -> str:
         """Where it serves, once it does."""
@@ -162,6 +168,7 @@ class OrchestratorProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE_S)
+        self._writer.communicate(timeout=PATIENCE_S)
         self._log.close()
 
 

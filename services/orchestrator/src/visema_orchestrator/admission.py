@@ -159,4 +159,8 @@ class Dispatcher:
             self._hub.publish(event)
             queued_s = (event.job.start_time.ToMicroseconds() - event.job.create_time.ToMicroseconds()) / 1e6
             self._metrics.job_queue.observe(max(queued_s, 0.0))
-            await self._start(event.job_id)
+            try:
+                await self._start(event.job_id)
+            except StoreUnavailable:
+                await self._slots.leave(event.job_id)
+                raise

@@ -62,6 +62,7 @@ class Caretaker:
 
     async def _beat_and_take_over(self) -> None:
         await self.database.write(executors.beat, self.executor)
+        await self._restart_stranded()
         if not self.database.is_shared:
             return
         since_us = now_us() - round(MISSED_BEATS * self.heartbeat_s * 1e6)
@@ -71,6 +72,15 @@ class Caretaker:
         if dead:
             await self._take_over(dead, own=False)
             await self.database.write(executors.forget, dead)
+
+    async def _restart_stranded(self) -> None:
+        """Bring on what a fault of a database left lying here; segments that exist are used again."""
+        for work_id in sorted(self.workflows.stranded):
+            await self.workflows.forget_stranded(work_id)
+            if await self.database.write(jobs.requeue, work_id, self.executor):
+                self.dispatcher.kick()
+            elif work_id in await self.database.read(avatars.preparing_of, [self.executor]):
+                await self.workflows.start_avatar(work_id)
 
     async def _take_over(self, owners: set[str], *, own: bool) -> None:
         """Bring the running jobs and avatars of these processes on; `own`: this one's, which DBOS recovers itself."""

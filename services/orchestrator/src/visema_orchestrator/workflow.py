@@ -4,6 +4,8 @@ Facts of dbos 3.4 that this module relies on:
 - a workflow of a process that died is resumed by a process with the same executor id and application version, or by any
   other after `resume_workflow`; both go through DBOS' own queue, which is polled once a second;
 - a coroutine that is cancelled leaves its workflow PENDING, so shutting down needs nothing but cancelling;
+- a record that its database refuses (a full disk) ends the workflow's task with the database's error; nobody resumes it
+  before the next start, so such work is noted as stranded and started anew;
 - each step costs about a millisecond on SQLite with a write-ahead log, which is why we bring the engine.
 """
 
@@ -21,7 +23,9 @@ from functools import partial
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from sqlalchemy.exc import DBAPIError
 from visema_kit.database import open_engine
+from visema_kit.errors import StoreUnavailable
 from visema_kit.logs import get_logger
 from visema_kit.tracing import TraceContext, Tracing
 
@@ -41,7 +45,11 @@ log = get_logger(__name__)
 
 @dataclass
 class Workflows:
-    """Starts and recovers the workflows of this process. DBOS is one per process, so this is too."""
+    """Starts and recovers the workflows of this process. DBOS is one per process, so this is too.
+
+    Attributes:
+        stranded: Jobs and avatars that a fault of a database left without a running workflow.
+    """
 
     url: str
     executor: str
@@ -50,6 +58,7 @@ class Workflows:
     slots: Slots
     tracing: Tracing
     on_slot_free: Callable[[], None] = lambda: None
+    stranded: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _publishing: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -88,7 +97,7 @@ class Workflows:
 
         @DBOS.workflow(name="job", max_recovery_attempts=MOST_RECOVERIES)
         async def job(job_id: str) -> None:
-            self._note_task()
+            self._note_task(job_id)
             await slots.enter(job_id)
             try:
                 with runner.work.active(job_id), self.tracing.span("job", trace_of(job_id)):
@@ -110,18 +119,18 @@ class Workflows:
 
         @DBOS.workflow(name="avatar", max_recovery_attempts=MOST_RECOVERIES)
         async def avatar(avatar_id: str) -> None:
-            self._note_task()
+            self._note_task(avatar_id)
             with self.tracing.span("avatar", trace_of(avatar_id)):
                 await prepare_avatar(avatar_id)
 
         self._job, self._avatar = job, avatar
 
     async def start_job(self, job_id: str) -> None:
-        """Start a claimed job's workflow; durable when this returns."""
+        """Start a claimed job's workflow; durable when this returns. Raises: StoreUnavailable: it is stranded."""
         await self._start(self._job, job_id)
 
     async def start_avatar(self, avatar_id: str) -> None:
-        """Start an avatar's preparation; durable when this returns."""
+        """Start an avatar's preparation; durable when this returns. Raises: StoreUnavailable: it is stranded."""
         await self._start(self._avatar, avatar_id)
 
     async def resume(self, workflow_id: str) -> None:
@@ -132,6 +141,12 @@ class Workflows:
         """State of a workflow as DBOS names it; None when it was never started."""
         status = await DBOS.get_workflow_status_async(workflow_id)
         return None if status is None else status.status
+
+    async def forget_stranded(self, workflow_id: str) -> None:
+        """Delete what DBOS knows of stranded work, so that it can start anew. Raises: StoreUnavailable."""
+        with _typed_faults():
+            await DBOS.delete_workflows_async([workflow_id])
+        self.stranded.discard(workflow_id)
 
     @staticmethod
     async def forget_ended(before: datetime) -> None:
@@ -172,20 +187,38 @@ class Workflows:
         finally:
             self._publishing.discard(task)
 
-    def _note_task(self) -> None:
+    def _note_task(self, work_id: str) -> None:
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and isinstance(task.exception(), DBAPIError | StoreUnavailable):
+                log.warning("workflow_stranded", work_id=work_id)
+                self.stranded.add(work_id)
+
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(ended)
 
-    @staticmethod
-    async def _start(workflow: Callable[[str], Coroutine[Any, Any, None]], work_id: str) -> None:
+    async def _start(self, workflow: Callable[[str], Coroutine[Any, Any, None]], work_id: str) -> None:
         async def start() -> None:
-            with SetWorkflowID(work_id):
-                await DBOS.start_workflow_async(workflow, work_id)
+            try:
+                with _typed_faults(), SetWorkflowID(work_id):
+                    await DBOS.start_workflow_async(workflow, work_id)
+            except StoreUnavailable:
+                self.stranded.add(work_id)
+                raise
 
         # A context of its own: the workflow outlives the call that asked for it.
         await asyncio.shield(asyncio.create_task(start(), context=contextvars.Context()))
+
+
+@contextmanager
+def _typed_faults() -> Iterator[None]:
+    """Raises: StoreUnavailable: instead of what SQLAlchemy raises for a fault of DBOS' database."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreUnavailable("the workflows' database does not answer", retry_after_s=1.0) from error
 
 
 def trace_of(work_id: str) -> TraceContext:

@@ -139,17 +139,18 @@ async def test_more_uploads_than_slots_are_told_when_to_come_back(
         serving(orchestrator[0], tmp_path, upload_slots=1, idle_timeout_s=30) as url,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
     ):
-        _, writer = await raw(url, head("/v1/uploads", FORM, "Content-Length: 1000") + b"--b\r\n")
+        slow: list[asyncio.StreamWriter] = []
 
         async def upload() -> httpx.Response:
             return await web.post("/v1/uploads", files={"portrait": ("p.jpg", b"\xff\xd8 x")})
 
         async with asyncio.timeout(PATIENCE_S):
-            while (refused := await upload()).status_code != 429:
-                await asyncio.sleep(0.02)  # the slow one has not come yet
+            while (refused := await upload()).status_code != 429:  # a slow one that met ours was refused itself
+                slow.append((await raw(url, head("/v1/uploads", FORM, "Content-Length: 1000") + b"--b\r\n"))[1])
             assert refused.headers["retry-after"] == "1"
             assert refused.json()["reason"] == "RESOURCE_EXHAUSTED"
-            writer.close()
+            for writer in slow:
+                writer.close()
             while (await upload()).status_code != 201:  # its place is free again
                 await asyncio.sleep(0.02)
 

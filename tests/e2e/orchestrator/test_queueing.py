@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from harness import Client, orchestrator_here, reason_of
+from harness import Client, orchestrator_here
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.status import from_rpc_error
@@ -49,8 +49,9 @@ async def test_a_flood_is_bounded_and_every_admitted_job_ends(narrow: Client, st
     results = await asyncio.gather(*(narrow.create(spec) for _ in range(40)), return_exceptions=True)
     stages.lips.let_go.set()
     admitted = [job for job in results if isinstance(job, jobs_pb2.Job)]
-    refusals = [reason_of(error) for error in results if isinstance(error, grpc.aio.AioRpcError)]
-    assert (len(admitted), refusals) == (2, ["QUEUE_FULL"] * 38)
+    refusals = [from_rpc_error(error) for error in results if isinstance(error, grpc.aio.AioRpcError)]
+    assert (len(admitted), [error.reason for error in refusals]) == (2, ["QUEUE_FULL"] * 38)
+    assert all(error.retry_after_s >= 1 for error in refusals)
     for job in (first, *admitted):
         assert (await narrow.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
 

@@ -1,0 +1,76 @@
+"""Ten times more requests than there are places: how quick is a refusal, and what do admitted jobs notice?
+
+Usage: python bench/overload.py [JOBS_AT_ONCE]     (60 without an argument)
+
+A local stack with embedded engines runs two jobs at once and lets four more wait. First one job after the other is
+made, then all at once; each is sent once, without the client's retries. The target of a job counts from its start, as
+`visema_job_target_ratio` does: max(3.5 s, 0.7 × video seconds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import visema_client
+from visema.orchestrator.v1 import jobs_pb2
+from visema_client import AsyncVisema, RetryPolicy
+from visema_client.localstack import LocalStack, StackOptions
+from visema_kit.errors import QueueFull
+
+SAMPLES = Path(visema_client.__file__).parent / "samples"
+WAITING_PLACES = 4
+ALONE = 5
+
+
+async def create(client: AsyncVisema, spec: jobs_pb2.JobSpec) -> tuple[float, jobs_pb2.Job | QueueFull]:
+    """One request. Returns: seconds to the answer, and the answer."""
+    started_s = time.perf_counter()
+    answer: jobs_pb2.Job | QueueFull
+    try:
+        answer = await client.create_job(spec)
+    except QueueFull as error:
+        answer = error
+    return time.perf_counter() - started_s, answer
+
+
+def ratio(job: jobs_pb2.Job) -> float:
+    """Duration of a job over its target."""
+    seconds = (job.end_time.ToMicroseconds() - job.start_time.ToMicroseconds()) / 1e6
+    return seconds / max(3.5, 0.7 * job.result.video_duration.ToMicroseconds() / 1e6)
+
+
+async def measure(address: str, at_once: int) -> None:
+    """Print the figures."""
+    async with AsyncVisema(address, retry=RetryPolicy(attempts=1)) as client:
+        spec = await client.job_spec(SAMPLES / "portrait.jpg", SAMPLES / "speech.wav")
+        alone = []
+        for _ in range(ALONE):
+            job = await client.create_job(spec)
+            alone.append(ratio((await client.wait_job(job.job_id)).job))
+        answers = await asyncio.gather(*(create(client, spec) for _ in range(at_once)))
+        admitted = [answer for _, answer in answers if isinstance(answer, jobs_pb2.Job)]
+        refused_s = [seconds for seconds, answer in answers if isinstance(answer, QueueFull)]
+        delays_s = [answer.retry_after_s for _, answer in answers if isinstance(answer, QueueFull)]
+        ended = [ratio((await client.wait_job(job.job_id)).job) for job in admitted]
+    print("| requests | admitted | refused | refusal s, median | refusal s, worst | told to wait s | target ratio |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"| {ALONE}, one by one | {ALONE} | 0 | | | | {max(alone):.2f} |")
+    print(
+        f"| {at_once} at once | {len(admitted)} | {len(refused_s)} | {statistics.median(refused_s):.3f} "
+        f"| {max(refused_s):.3f} | {min(delays_s):.0f} to {max(delays_s):.0f} | {max(ended):.2f} |"
+    )
+
+
+def main() -> None:
+    at_once = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    variables = {"VISEMA_ENGINE": "embedded", "VISEMA_QUEUE_LIMIT": str(WAITING_PLACES)}
+    with LocalStack(StackOptions(variables=variables)) as stack:
+        asyncio.run(measure(stack.address, at_once))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ import minio
 from support.seaweed import S3Server, free_ports
 
 STAGES = ("liveportrait", "wav2lip", "encoder")
+SPEECH = "speech"
 ORCHESTRATOR = "orchestrator"
 SERVICES = (*STAGES, ORCHESTRATOR)
 PATIENCE_S = 240.0  # a limit for hangs: many processes may start at once on two cores
@@ -134,7 +135,7 @@ class RealStack:
         }
         if name == ORCHESTRATOR:
             variables["VISEMA_DATABASE_URL"] = f"sqlite:///{self.folder / 'visema.db'}"
-            for stage in STAGES:
+            for stage in self.told_addresses.keys() & {*STAGES, SPEECH}:
                 variables[f"VISEMA_{stage.upper()}_ADDRESS"] = self.told_addresses[stage]
         return variables | self._variables
 

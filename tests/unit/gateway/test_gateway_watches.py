@@ -11,7 +11,7 @@ from support.fake_orchestrator import FakeOrchestrator, Script
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema
 from visema_gateway.core.callers import Caller, Clients
-from visema_gateway.core.watches import EVENTS_KEPT, Watch, Watches
+from visema_gateway.core.watches import EVENTS_KEPT, Encodings, Event, Watch, Watches
 from visema_kit.errors import InternalError, Unavailable, VisemaError
 
 PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
@@ -130,3 +130,26 @@ async def test_ended_jobs_take_no_more_memory_than_they_may(orchestrator: tuple[
     assert fake.script.calls["GetJob"] == asked + 1  # the oldest was forgotten, and is asked for again
     await watches.close()
     await clients.close()
+
+
+def test_an_event_is_encoded_once_for_all_streams_and_the_longest_unused_goes() -> None:
+    events = [Event(number, "", running()) for number in range(3)]
+    made: list[int] = []
+
+    def body_of(kept: Encodings, event: Event) -> bytes:
+        def encode() -> bytes:
+            made.append(event.sequence)
+            return b"%d" % event.sequence * 40
+
+        return kept.of(event, encode)
+
+    kept = Encodings(limit_bytes=100)
+    for _stream in range(50):
+        assert [body_of(kept, event) for event in events[:2]] == [b"0" * 40, b"1" * 40]
+    assert made == [0, 1]
+    body_of(kept, events[0])
+    body_of(kept, events[2])  # there is room for two
+    body_of(kept, events[0])
+    assert made == [0, 1, 2]
+    body_of(kept, events[1])
+    assert made == [0, 1, 2, 1]

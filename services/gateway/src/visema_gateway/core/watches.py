@@ -23,6 +23,7 @@ from visema_gateway.core.views import JobView, iso, job_view
 EVENTS_KEPT: Final = 128
 ENDED_KEPT: Final = 1000
 ENDED_KEPT_BYTES: Final = 32 << 20
+ENCODED_BYTES: Final = 8 << 20
 ENDED_FRESH_S: Final = 30.0  # a result that another client deleted is offered no longer than this
 
 Key = tuple[str, str]  # scope, job
@@ -50,6 +51,29 @@ class Event:
         return self.job.state in ENDED
 
 
+class Encodings:
+    """JSON of events: many streams want the same ones at once. Args: limit_bytes: beyond it the longest unused go."""
+
+    def __init__(self, limit_bytes: int = ENCODED_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[int, tuple[Event, bytes]] = OrderedDict()  # by id(); kept events stay alive
+
+    def of(self, event: Event, encode: Callable[[], bytes]) -> bytes:
+        """The JSON of an event, made by `encode` where it is not kept."""
+        kept = self._kept.get(id(event))
+        if kept is not None:
+            self._kept.move_to_end(id(event))
+            return kept[1]
+        body = encode()
+        self._kept[id(event)] = (event, body)
+        self._bytes += len(body)
+        while self._bytes > self._limit_bytes and len(self._kept) > 1:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._bytes -= len(oldest)
+        return body
+
+
 @dataclass
 class Watch:
     """What is known about one job.
@@ -59,9 +83,11 @@ class Watch:
         events: What happened, oldest first. Where there is much of it every second event of the past is forgotten,
             never the first or the newest: each tells the whole state.
         over: Nothing more will come; `error` says why when the job had not ended.
+        encodings: Where the JSON of its events is kept.
     """
 
     job: jobs_pb2.Job
+    encodings: Encodings = field(default_factory=Encodings)
     events: list[Event] = field(default_factory=list)
     over: bool = False
     error: VisemaError | None = None
@@ -69,7 +95,6 @@ class Watch:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _answer: tuple[float, jobs_pb2.Job, bytes] | None = None
-    _encoded: tuple[Event, bytes] | None = None
 
     @property
     def ended(self) -> bool:
@@ -93,10 +118,8 @@ class Watch:
         return job_view(job)
 
     def encoded(self, event: Event) -> bytes:
-        """The whole job after an event as JSON. The last one that was made is kept: all streams want the newest."""
-        if self._encoded is None or self._encoded[0] is not event:
-            self._encoded = (event, self.view(event).model_dump_json().encode())
-        return self._encoded[1]
+        """The whole job after an event as JSON."""
+        return self.encodings.of(event, lambda: self.view(event).model_dump_json().encode())
 
     def kept_answer(self, fresh_s: float) -> bytes | None:
         """An answer that was made for this very state, of a running job at most `fresh_s` ago; None: make one."""
@@ -180,6 +203,7 @@ class Watches:
     def __init__(self, clients: Clients, ended_bytes: int = ENDED_KEPT_BYTES) -> None:
         self._clients = clients
         self._ended_bytes = ended_bytes
+        self._encodings = Encodings()
         self._watches: dict[Key, Watch] = {}
         self._ended: OrderedDict[Key, int] = OrderedDict()  # bytes of each, the oldest first
         self._opening: dict[Key, asyncio.Task[Watch]] = {}
@@ -227,7 +251,7 @@ class Watches:
         if known is not None and known.ended and known.error is None:
             known.asked_s = time.monotonic()  # it is still there
             return known
-        watch = Watch(job)
+        watch = Watch(job, self._encodings)
         if self._closed:
             await watch.stop()
             return watch

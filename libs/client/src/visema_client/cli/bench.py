@@ -73,7 +73,7 @@ def bench(
         job = client.generate(portrait, speech, settings=settings).job
         return measured(job, time.monotonic() - started_s)
 
-    with connected_or_private(server, {}) as client:
+    with connected_or_private(server) as client:
         make(client, FIRST_SEED)  # warms caches; not counted
         unprepared = [make(client, FIRST_SEED + 1 + number) for number in range(rounds)]
         prepared = [make(client, FIRST_SEED) for _ in range(rounds)]

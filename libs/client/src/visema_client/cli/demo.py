@@ -35,6 +35,8 @@ def demo(
 ) -> None:
     """Make OUT/demo.mp4 with the sample portrait and speech, or your own, and show where the time went.
 
+    Without --server a private stack is started, with every service and the gateway, and stopped afterwards.
+
     Also writes OUT/demo.json (the job's report) and OUT/demo.png (frames and mouths at a glance).
     """
     import json
@@ -44,6 +46,7 @@ def demo(
     from visema_client.cli.output import print_json, results
     from visema_client.cli.report import print_report
     from visema_client.cli.session import connected_or_private
+    from visema_client.localstack import StackOptions
     from visema_client.settings import VideoSettings
 
     request = VideoRequest(
@@ -62,7 +65,7 @@ def demo(
     )
     video, report, sheet = (folder / f"demo.{ending}" for ending in ("mp4", "json", "png"))
     request.check(video)
-    with connected_or_private(server, {}) as client:
+    with connected_or_private(server, StackOptions(gateway_port=0)) as client:
         made = make_video(client, request, video, quiet=as_json)
     content = made.as_json(report=str(report), contact_sheet=str(sheet))
     report.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -97,7 +97,7 @@ def generate(
         timeout_s=timeout_s,
     )
     request.check(output)
-    with connected_or_private(server, {}) as client:
+    with connected_or_private(server) as client:
         made = make_video(client, request, output, quiet=as_json)
     if as_json:
         print_json(made.as_json())

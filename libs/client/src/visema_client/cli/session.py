@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from visema_client.cli.output import notes
@@ -23,12 +23,12 @@ def connected(choice: ServerChoice) -> Iterator[Visema]:
 
 
 @contextmanager
-def connected_or_private(choice: ServerChoice, variables: Mapping[str, str]) -> Iterator[Visema]:
+def connected_or_private(choice: ServerChoice, options: StackOptions | None = None) -> Iterator[Visema]:
     """A client of the named server, else of a private stack that is stopped at the end.
 
     Args:
         choice: Where the server is.
-        variables: Further environment variables of a private stack's services.
+        options: Of the private stack.
 
     Raises: LocalStackError: the private stack does not start.
     """
@@ -36,15 +36,15 @@ def connected_or_private(choice: ServerChoice, variables: Mapping[str, str]) -> 
         with connected(choice) as client:
             yield client
         return
-    with private_stack(variables) as stack, Visema(stack.address) as client:
+    with private_stack(options or StackOptions()) as stack, Visema(stack.address) as client:
         yield client
 
 
 @contextmanager
-def private_stack(variables: Mapping[str, str]) -> Iterator[LocalStack]:
-    """A stack in a temporary folder. Raises: LocalStackError: it does not start."""
+def private_stack(options: StackOptions) -> Iterator[LocalStack]:
+    """A stack that ends with the block. Raises: LocalStackError: it does not start."""
     reach_loopback_directly()
-    stack = LocalStack(StackOptions(variables=variables))
+    stack = LocalStack(options)
     with notes().status("starting a private stack"):
         stack.start()
     try:

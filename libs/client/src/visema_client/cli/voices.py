@@ -32,7 +32,7 @@ def voices(
     from visema_client.cli.report import as_dict
     from visema_client.cli.session import connected_or_private
 
-    with connected_or_private(server, {}) as client:
+    with connected_or_private(server) as client:
         found = list(client.list_voices(language=language))
     if as_json:
         print_json({"voices": [as_dict(voice) for voice in found]})

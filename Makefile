@@ -14,6 +14,11 @@ PIP_AUDIT_VERSION := 2.9.0
 TORCH_INDEX_URL ?=
 TORCH_WHEEL_DIR ?=
 
+# Like pip and curl, uv then trusts the certificates of the machine, such as those of a company's proxy.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
+
 SERVICES := $(notdir $(patsubst %/,%,$(wildcard services/*/)))
 LIBS := stubs kit media
 MANIFESTS := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) constraints.txt overrides.txt

@@ -105,13 +105,16 @@ class Pipeline:
 
     async def run(self) -> encoding_pb2.EncodeResult:
         """Make the video. Raises: VisemaError: the first fault that could not be mended."""
+        fault: VisemaError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeat(LIVEPORTRAIT, self._animate, lambda: len(self.animated.segments)))
                 group.create_task(self._repeat(WAV2LIP, self._sync, lambda: len(self.synced.segments)))
                 group.create_task(self._repeat(ENCODER, self._encode, lambda: len(self.synced.segments)))
         except* VisemaError as faults:
-            raise first_fault(faults) from None
+            fault = first_fault(faults)
+        if fault is not None:  # raised out here: Python 3.11.2 (Debian 12) wraps what such a clause raises
+            raise fault
         if self.result is None or self.result.frame_count != self.animated.frame_count:
             raise InternalError("the encoder ended without the whole video")
         return self.result

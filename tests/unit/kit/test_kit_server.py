@@ -15,7 +15,7 @@ import trustme
 import urllib3
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from support.seaweed import free_ports
+from support.ports import free_ports
 from support.servicers import SERVICES, Script, inspect_request, running_rig, settings, spec_of
 from visema.portrait.v1 import portrait_pb2_grpc
 from visema_kit.channel import TlsFiles, open_channel

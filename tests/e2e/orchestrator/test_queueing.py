@@ -56,6 +56,31 @@ async def test_a_flood_is_bounded_and_every_admitted_job_ends(narrow: Client, st
         assert (await narrow.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
 
 
+async def test_a_request_that_was_accepted_is_never_refused_afterwards(narrow: Client, stages: FakeStages) -> None:
+    stages.lips.hang_after = 0
+    spec = await narrow.spec(seconds=1)
+    names = ["first", "second", "third"]
+    made = [await narrow.create(spec, names[0])]
+    await narrow.until(made[0].job_id, jobs_pb2.JOB_STATE_RUNNING)
+    made += [await narrow.create(spec, name) for name in names[1:]]
+    again = await asyncio.gather(*(narrow.create(spec, name) for name in [*names, "new"] * 10), return_exceptions=True)
+    for place, job in enumerate(made):
+        assert {repeated.job_id for repeated in again[place::4]} == {job.job_id}
+    assert {from_rpc_error(error).reason for error in again[3::4]} == {"QUEUE_FULL"}
+    stages.lips.let_go.set()
+
+
+async def test_one_request_twenty_times_at_once_needs_one_place(narrow: Client, stages: FakeStages) -> None:
+    stages.lips.hang_after = 0
+    spec = await narrow.spec(seconds=1)
+    first = await narrow.create(spec)
+    await narrow.until(first.job_id, jobs_pb2.JOB_STATE_RUNNING)
+    await narrow.create(spec)  # one place is left
+    made = await asyncio.gather(*(narrow.create(spec, "once") for _ in range(20)))
+    assert len({job.job_id for job in made}) == 1
+    stages.lips.let_go.set()
+
+
 async def test_jobs_start_in_the_order_of_their_requests(variables: dict[str, str], stages: FakeStages) -> None:
     async with orchestrator_here({**variables, "VISEMA_JOB_SLOTS": "1"}) as address:
         client = Client(address)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from harness import (
     PATIENCE_S,
@@ -17,6 +18,7 @@ from harness import (
     environment,
     no_temporary_objects,
     orchestrator_process,
+    reason_of,
     until,
 )
 from stage_fakes import FakeStages
@@ -42,16 +44,21 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def queue_limit() -> int:
+    """Jobs that may wait; a test can take another number with `parametrize`."""
+    return 64
+
+
+@pytest.fixture
 def pair(
-    postgres: Postgres, stages: FakeStages, store_config: StoreConfig, tmp_path: Path
+    postgres: Postgres, stages: FakeStages, store_config: StoreConfig, tmp_path: Path, queue_limit: int
 ) -> Iterator[list[OrchestratorProcess]]:
     """Two orchestrators, each with one slot."""
     url = postgres.create_database(f"visema_{os.getpid()}_{time.monotonic_ns()}")
 
     def variables(name: str) -> dict[str, str]:
-        return environment(
-            stages, store_config, url, metrics_listen="off", grace_s=1, job_slots=1, executor_id=name, heartbeat_s=0.5
-        )
+        own = {"executor_id": name, "job_slots": 1, "queue_limit": queue_limit, "heartbeat_s": 0.5, "grace_s": 1}
+        return environment(stages, store_config, url, metrics_listen="off", **own)
 
     with (
         orchestrator_process(variables("one"), tmp_path, "one") as one,
@@ -105,6 +112,32 @@ async def test_one_request_sent_to_both_at_once_makes_one_job(pair: list[Orchest
     made = await asyncio.gather(*(client.create(spec, "once") for client in clients * 10))
     assert len({job.job_id for job in made}) == 1
     assert (await clients[1].wait(made[0].job_id)).state == SUCCEEDED
+    for client in clients:
+        await client.close()
+
+
+@pytest.mark.parametrize("queue_limit", [2])
+async def test_a_flood_through_both_keeps_to_one_limit_and_refuses_nobody_whom_either_accepted(
+    pair: list[OrchestratorProcess], stages: FakeStages
+) -> None:
+    stages.lips.hang_after = 0
+    clients = [Client(await process.address()) for process in pair]
+    spec = await clients[0].spec(seconds=0.5)
+    running = [await clients[0].create(spec) for _ in range(2)]
+    await until(lambda: stages.lips.hanging == 2)
+    answers = await asyncio.gather(
+        *(client.create(spec, f"request {number}") for number, client in enumerate(clients * 10)),
+        return_exceptions=True,
+    )
+    accepted = [job for job in answers if isinstance(job, jobs_pb2.Job)]
+    refusals = [reason_of(error) for error in answers if isinstance(error, grpc.aio.AioRpcError)]
+    assert (len(accepted), refusals) == (2, ["QUEUE_FULL"] * 18)
+    for client in clients:
+        again = [await client.create(spec, job.request_id) for job in accepted]
+        assert [job.job_id for job in again] == [job.job_id for job in accepted]
+    stages.lips.let_go.set()
+    for job in (*running, *accepted):
+        assert (await clients[1].wait(job.job_id)).state == SUCCEEDED
     for client in clients:
         await client.close()
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.errors import JobNotEnded, JobNotFound, QueueFull, RequestIdReused
 from visema_orchestrator.ids import new_id
@@ -26,12 +25,15 @@ async def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-async def add(database: Database, tenant: str = "default", request_id: str = "", limit: int = 100) -> str:
+async def add(
+    database: Database, tenant: str = "default", request_id: str = "", limit: int = 100, digest: str = "digest"
+) -> str:
+    """Queue a job. Returns: its id, or that of the job which the request made before."""
     job = jobs_pb2.Job(job_id=new_id(), request_id=request_id, state=jobs.QUEUED)
     job.spec.title = "a title"
     job.create_time.CopyFrom(jobs.timestamp(now_us()))
-    await database.write(jobs.add, jobs.NewJob(tenant, "digest", "media/x/y", job), limit)
-    return job.job_id
+    new = jobs.NewJob(jobs.Asked(tenant, request_id, digest), "media/x/y", job)
+    return (await database.write(jobs.add, new, limit)).job_id
 
 
 def finish(job: jobs_pb2.Job) -> None:
@@ -64,15 +66,27 @@ async def test_the_queue_has_an_end(database: Database) -> None:
         await add(database, limit=1)
 
 
-async def test_a_request_id_is_unique_in_its_tenant_only(database: Database) -> None:
+async def test_a_request_makes_one_job_in_its_tenant_even_when_the_queue_is_full(database: Database) -> None:
     first = await add(database, "a", "same")
-    await add(database, "b", "same")
-    with pytest.raises(IntegrityError):
-        await add(database, "a", "same")
-    assert (await database.read(jobs.find_request, "a", "same", "digest")).job_id == first
+    second = await add(database, "b", "same")
+    assert first != second
+    assert await add(database, "a", "same", limit=1) == first
     with pytest.raises(RequestIdReused):
-        await database.read(jobs.find_request, "a", "same", "other digest")
-    assert await database.read(jobs.find_request, "c", "same", "digest") is None
+        await add(database, "a", "same", digest="other digest")
+    with pytest.raises(QueueFull):
+        await add(database, "c", "same", limit=2)
+
+
+async def test_requests_that_are_asked_for_together_are_each_told_how_it_stands(database: Database) -> None:
+    first, second = await add(database, "a", "same"), await add(database, "b", "same")
+    await add(database, "a")
+    asked = [jobs.Asked(tenant, request_id, "digest") for tenant in "abc" for request_id in ("same", "new", "")]
+    standings = await database.read(jobs.standings, asked)
+    made = [job and job.job_id for job in map(jobs.Standing.known_job, standings, asked)]
+    assert made == [first, None, None, second, None, None, None, None, None]
+    assert {standing.queued for standing in standings} == {3}
+    with pytest.raises(RequestIdReused):
+        standings[0].known_job(jobs.Asked("a", "same", "other digest"))
 
 
 async def test_jobs_without_a_request_id_do_not_collide(database: Database) -> None:

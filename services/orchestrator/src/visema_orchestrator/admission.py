@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from visema_kit.errors import QueueFull, StoreUnavailable
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
 
+from visema_orchestrator.batches import Batches
 from visema_orchestrator.hub import EventHub
 from visema_orchestrator.store import jobs
 from visema_orchestrator.store.database import Database
@@ -96,7 +98,8 @@ class Dispatcher:
         self._executor = executor
         self._queue_limit = queue_limit
         self._start = start
-        self._reserved = 0
+        self._reserved: Counter[object] = Counter()  # the requests that hold a place, and how often each came
+        self._standings = Batches(self._look_up)
         self._kicked = asyncio.Event()
 
     @property
@@ -104,20 +107,29 @@ class Dispatcher:
         """Jobs that may be QUEUED: a job with a free slot stays so for a moment only."""
         return self._queue_limit + self._slots.free
 
-    @asynccontextmanager
-    async def reserve(self) -> AsyncIterator[None]:
-        """Hold a place in the queue while a job's media are checked.
+    async def standing(self, asked: jobs.Asked) -> jobs.Standing:
+        """How it stands with a request: however many come at once, they cost one or two looks into the database."""
+        return await self._standings.ask(asked)
+
+    @contextmanager
+    def reserve(self, asked: jobs.Asked, queued: int) -> Iterator[None]:
+        """Hold a place in the queue while a job's media are checked; the same request at the same time shares it.
 
         Raises: QueueFull: with the time after which a place is likely.
         """
-        queued = await self._database.read(jobs.count, jobs.QUEUED)
-        if queued + self._reserved >= self.limit:
+        place = (asked.tenant, asked.request_id) if asked.request_id else object()
+        if place not in self._reserved and queued + len(self._reserved) >= self.limit:
             raise self.queue_full(queued)
-        self._reserved += 1
+        self._reserved[place] += 1
         try:
             yield
         finally:
-            self._reserved -= 1
+            self._reserved[place] -= 1
+            if not self._reserved[place]:
+                del self._reserved[place]
+
+    async def _look_up(self, asked: Sequence[jobs.Asked]) -> Sequence[jobs.Standing]:
+        return await self._database.read(jobs.standings, asked)
 
     def queue_full(self, queued: int) -> QueueFull:
         """The refusal, with a delay by the queue's length and the pace of jobs."""

@@ -50,8 +50,9 @@ class Intake:
             RequestIdReused, QueueFull, PreconditionFailed, StageUnavailable, StoreUnavailable.
         """
         wishes.check_request_id(request.request_id)
-        body_digest = digest_of(request.spec)
-        known = await self._find_job(tenant, request.request_id, body_digest)
+        asked = jobs.Asked(tenant, request.request_id, digest_of(request.spec))
+        standing = await self.dispatcher.standing(asked)
+        known = standing.known_job(asked)
         if known is not None:
             return known
         wishes.check_job_spec(request.spec)
@@ -59,25 +60,20 @@ class Intake:
             raise PreconditionFailed(
                 "no speech service is configured here: send audio instead of text", field="spec.text"
             )
-        job = jobs_pb2.Job(
-            job_id=new_id(),
-            request_id=request.request_id,
-            state=jobs.QUEUED,
-            spec=request.spec,
-            create_time=timestamp(now_us()),
-        )
-        set_progress(job, {})
-        async with self.dispatcher.reserve():
+        with self.dispatcher.reserve(asked, standing.queued):
+            job = jobs_pb2.Job(
+                job_id=new_id(),
+                request_id=request.request_id,
+                state=jobs.QUEUED,
+                spec=request.spec,
+                create_time=timestamp(now_us()),
+            )
+            set_progress(job, {})
             look = await self._look(tenant, request.spec)
             await self._check_media(tenant, job, look, timeout_s)
-            new = jobs.NewJob(tenant, body_digest, look.portrait.key, job)
+            new = jobs.NewJob(asked, look.portrait.key, job)
             try:
                 stored = await self.database.write(jobs.add, new, self.dispatcher.limit)
-            except IntegrityError:  # the same request came twice at the same time
-                known = await self._find_job(tenant, request.request_id, body_digest)
-                if known is None:
-                    raise
-                return known
             except QueueFull:
                 raise self.dispatcher.queue_full(await self.database.read(jobs.count, jobs.QUEUED)) from None
         self.dispatcher.kick()
@@ -121,11 +117,6 @@ class Intake:
             return known
         await self.start_avatar(avatar_id)
         return avatar
-
-    async def _find_job(self, tenant: str, request_id: str, body_digest: str) -> jobs_pb2.Job | None:
-        if not request_id:
-            return None
-        return await self.database.read(jobs.find_request, tenant, request_id, body_digest)
 
     async def _find_avatar(self, tenant: str, request_id: str, body_digest: str) -> avatars_pb2.Avatar | None:
         if not request_id:

@@ -39,11 +39,47 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a job: who asks, under which name (may be empty), and for what."""
+
+    tenant: str
+    request_id: str
+    body_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with a request.
+
+    Attributes:
+        known: The job that it made before.
+        queued: Jobs that wait, of all tenants.
+    """
+
+    known: JobRow | None
+    queued: int
+
+    def known_job(self, asked: Asked) -> jobs_pb2.Job | None:
+        """The job that the request made before.
+
+        Raises: RequestIdReused: the request had another body.
+        """
+        if self.known is None:
+            return None
+        if self.known.body_digest != asked.body_digest:
+            raise RequestIdReused(
+                "this request id was used before with another body",
+                field="request_id",
+                metadata={"request_id": asked.request_id, "job_id": self.known.job_id},
+            )
+        return jobs_pb2.Job.FromString(self.known.job)
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """What `add` stores."""
 
-    tenant: str
-    body_digest: str
+    asked: Asked
     portrait_key: str
     job: jobs_pb2.Job
 
@@ -55,38 +91,39 @@ def timestamp(time_us: int) -> Timestamp:
     return message
 
 
-def find_request(session: Session, tenant: str, request_id: str, body_digest: str) -> jobs_pb2.Job | None:
-    """The job that a request made before.
-
-    Raises: RequestIdReused: the request had another body.
-    """
-    row = session.scalar(sa.select(JobRow).where(JobRow.tenant == tenant, JobRow.request_id == request_id))
-    if row is None:
-        return None
-    if row.body_digest != body_digest:
-        raise RequestIdReused(
-            "this request id was used before with another body",
-            field="request_id",
-            metadata={"request_id": request_id, "job_id": row.job_id},
-        )
-    return jobs_pb2.Job.FromString(row.job)
+def standings(session: Session, asked: Sequence[Asked]) -> list[Standing]:
+    """How it stands with each of these requests."""
+    names: dict[str, set[str]] = {}
+    for each in asked:
+        if each.request_id:
+            names.setdefault(each.tenant, set()).add(each.request_id)
+    known: dict[tuple[str, str], JobRow] = {}
+    for tenant, request_ids in names.items():  # SQLite finds no index for pairs of (tenant, request_id)
+        made_before = sa.select(JobRow).where(JobRow.tenant == tenant, JobRow.request_id.in_(request_ids))
+        known.update({(tenant, row.request_id or ""): row for row in session.scalars(made_before)})
+    queued = count(session, QUEUED)
+    return [Standing(known.get((each.tenant, each.request_id)), queued) for each in asked]
 
 
 def add(session: Session, new: NewJob, queue_limit: int) -> jobs_pb2.Job:
-    """Queue a job.
+    """Queue a job, or give the one that the same request has made meanwhile.
 
-    Raises: QueueFull: `queue_limit` jobs wait. IntegrityError: the request id exists by now.
+    Raises: QueueFull: `queue_limit` jobs wait. RequestIdReused: the request had another body.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": QUEUE_LOCK})
-    if count(session, QUEUED) >= queue_limit:
+    asked, job = new.asked, new.job
+    (standing,) = standings(session, [asked])
+    known = standing.known_job(asked)
+    if known is not None:
+        return known
+    if standing.queued >= queue_limit:
         raise QueueFull("the job queue is full")
-    job = new.job
     row = JobRow(
         job_id=job.job_id,
-        tenant=new.tenant,
-        request_id=job.request_id or None,
-        body_digest=new.body_digest,
+        tenant=asked.tenant,
+        request_id=asked.request_id or None,
+        body_digest=asked.body_digest,
         state=job.state,
         avatar_id=job.spec.avatar_id,
         portrait_key=new.portrait_key,

@@ -54,9 +54,9 @@ def assert_agrees(own: common_pb2.QualityReport, figures: Figures) -> None:
     assert own.flicker_levels < 1
 
 
-def test_a_silent_video_is_a_loop_without_a_visible_seam(client: Visema, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sample", PORTRAITS, ids=lambda sample: sample.name)
+def test_a_silent_video_is_a_loop_without_a_visible_seam(sample: Sample, client: Visema, tmp_path: Path) -> None:
     """Silence of the loop's length: the last frame leads on to the first, and the mouth rests."""
-    sample = next(sample for sample in PORTRAITS if sample.name == "mona_lisa")
     silence, framed, video = tmp_path / "silence.wav", tmp_path / "framed.png", tmp_path / "video.mp4"
     with wave.open(str(silence), "wb") as target:
         target.setparams((1, 2, 16_000, 0, "NONE", ""))

@@ -22,7 +22,7 @@ from visema_wav2lip.visemes import plan_mouth
 
 NAME = "embedded"
 FRAMES_PER_CALL = 8  # a tenth of a second
-_VERSION = "1"  # raise it with every change of the pictures: it is part of each object's key
+_VERSION = "2"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
 _NOSE_MARGIN = 0.03  # W below the nose base where the lip's motion ends
@@ -130,13 +130,11 @@ class MouthModel:
         depth_shift: tuple[float, float],
     ) -> Frame:
         """`frame` with the mouth in the given pose; the same array when a closed photo's mouth rests."""
-        if mouth.at_rest and not self.interior.parted:
+        if mouth.at_rest and not self.proportions.parted:
             return frame
         region = warp.region_of(self.grid, self.axes, motion, frame.shape)
         if region.empty:
             return frame
-        if self.interior.parted:
-            mouth = pose.close_parted(mouth)
         lips = pose.lip_targets(mouth, self.contours, self.closing, self.proportions)
         fields = warp.mouth_fields(self.grid, self.contours, lips, self.proportions)
         warped = warp.warp_region(frame, region, self.grid, fields)
@@ -157,6 +155,7 @@ def measure_mouth(reference_frame: Frame, reference_row: FaceTrack) -> MouthMode
         jaw_gain=float(np.clip(_JAW_GAIN_PER_FACE * face.height_px / axes.width_px, *_JAW_GAIN_LIMITS)),
         chin=float(axes.to_local(face.points[geometry.CHIN])[1]),
         nose=float(axes.to_local(face.points[geometry.NOSE_BASE])[1]) + _NOSE_MARGIN,
+        parted=parted,
     )
     return MouthModel(
         axes=axes,

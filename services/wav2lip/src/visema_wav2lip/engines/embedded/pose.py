@@ -6,7 +6,7 @@ small opening parts the lips in the middle first. Rounding closes the sides of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +24,8 @@ _NARROW_BY_OPENING = 0.055
 _SPREAD, _DRAW_IN = 0.085, 0.17
 _PURSE_THICKNESS = 0.030
 _PRESS_THINNING = 0.022
-_PARTED_PRESS = 0.7
+_PARTED_THINNING = 0.040  # a smile's stretched lips get thin when they close; less, and a gap seems to come and go
+_PARTED_EASE = 0.12  # of full opening, over which that happens
 _TUCK = 0.010  # of the lower lip under the teeth for f and v
 _LIP_TEETH_LIFT = 0.058
 _CLOSED_APERTURE, _ROUND_APERTURE = 0.80, 0.36
@@ -38,11 +39,13 @@ class FaceProportions:
     Attributes:
         jaw_gain: Narrow (painted) mouths still open by face height.
         chin: Local y of the chin; `nose`: of the nose base.
+        parted: Whether the lips are parted in the reference picture.
     """
 
     jaw_gain: float
     chin: float
     nose: float
+    parted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,6 @@ class LipTargets:
     narrowing: float
     middle: float
     jaw: float
-
-
-def close_parted(pose: MouthPose) -> MouthPose:
-    """Lips that are parted in the photo were stretched: to look closed they must press a little."""
-    press = _PARTED_PRESS * float(1 - smooth_step(pose.opening / 0.12)) * (1 - pose.lip_teeth)
-    return replace(pose, press=max(pose.press, press))
 
 
 def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: FaceProportions) -> LipTargets:
@@ -92,7 +89,10 @@ def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: F
     lower = np.maximum(lower - _TUCK * lip_teeth * bump(side, 2.0, 0.8) * (opening < 1), upper)
     upper_shift, lower_shift = upper - contours.upper_inner, lower - contours.lower_inner
     lips = bump(contours.x / 0.56, 2.0, 0.7)
-    thicker = (_PURSE_THICKNESS * pose.rounding - _PRESS_THINNING * pose.press) * lips
+    thinning = _PRESS_THINNING * pose.press
+    if face.parted:
+        thinning = max(thinning, _PARTED_THINNING * float(1 - smooth_step(opening / _PARTED_EASE)) * (1 - lip_teeth))
+    thicker = (_PURSE_THICKNESS * pose.rounding - thinning) * lips
     middle = contours.at_middle(closing)
     lower_middle = contours.at_middle(lower_shift)
     return LipTargets(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from fractions import Fraction
 
@@ -19,7 +19,7 @@ from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import ServiceSpec, serve
 from visema_media.audio import write_wav
-from visema_media.segments import SegmentCodec, read_segment, write_segment
+from visema_media.segments import MEDIA_TYPE, SegmentCodec, read_segment, write_segment
 from visema_media.track import FaceTrack
 from visema_wav2lip.engines.protocol import LipSyncEngine
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers
@@ -29,6 +29,27 @@ from visema_wav2lip.settings import Wav2LipSettings
 RATE = Fraction(25)
 FRAMES = 30
 PER_SEGMENT = 10
+
+
+async def stored_segments(
+    store: ObjectStore, folder: str, sizes: Sequence[int], *, tracked: bool = True
+) -> list[common_pb2.Segment]:
+    """A drawn face that drifts, in segments of these many frames."""
+    portrait, row = draw_portrait()
+    count = sum(sizes)
+    frames, track = moved(portrait, row, [np.array([[1.0, 0, 0.2 * i], [0, 1.0, 0.1 * i]]) for i in range(count)])
+    if not tracked:
+        track = FaceTrack(np.zeros(0, np.int32), np.zeros((count, 0, 2), np.float32), np.zeros((count, 4), np.float32))
+    result: list[common_pb2.Segment] = []
+    first = 0
+    for index, size in enumerate(sizes):
+        data = write_segment(
+            np.stack(frames[first : first + size]), track.slice(first, size), RATE, SegmentCodec.LOSSLESS
+        )
+        ref = await store.put(f"{folder}/in-{index}.mkv", data, MEDIA_TYPE)
+        result.append(common_pb2.Segment(index=index, first_frame=first, frame_count=size, object=ref))
+        first += size
+    return result
 
 
 class Client:
@@ -46,21 +67,8 @@ class Client:
         return await self.put("speech.wav", write_wav(sound[None], voices.RATE_HZ), "audio/wav")
 
     async def segments(self, *, tracked: bool = True) -> list[common_pb2.Segment]:
-        portrait, row = draw_portrait()
-        motions = [np.array([[1.0, 0, 0.2 * i], [0, 1.0, 0.1 * i]]) for i in range(FRAMES)]
-        frames, track = moved(portrait, row, motions)
-        if not tracked:
-            track = FaceTrack(
-                np.zeros(0, np.int32), np.zeros((FRAMES, 0, 2), np.float32), np.zeros((FRAMES, 4), np.float32)
-            )
-        result = []
-        for index, first in enumerate(range(0, FRAMES, PER_SEGMENT)):
-            part = np.stack(frames[first : first + PER_SEGMENT])
-            data = write_segment(part, track.slice(first, PER_SEGMENT), RATE, SegmentCodec.LOSSLESS)
-            ref = await self.put(f"in-{index}.mkv", data, "video/x-matroska")
-            segment = common_pb2.Segment(index=index, first_frame=first, frame_count=PER_SEGMENT, object=ref)
-            result.append(segment)
-        return result
+        sizes = [PER_SEGMENT] * (FRAMES // PER_SEGMENT)
+        return await stored_segments(self.store, f"jobs/acme/{self.work_id}", sizes, tracked=tracked)
 
     async def opening(self, **changes: object) -> lipsync_pb2.SyncOpen:
         opened = lipsync_pb2.SyncOpen(

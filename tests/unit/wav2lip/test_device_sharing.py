@@ -17,7 +17,7 @@ from visema_kit.engines import EngineDescription, EngineRegistry
 from visema_kit.errors import DeviceBusy, ResourceExhausted
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.status import from_rpc_error
-from visema_wav2lip.engines.protocol import Frame, LipSyncEngine
+from visema_wav2lip.engines.protocol import Frame, LipSyncEngine, SegmentPart
 from visema_wav2lip.pipeline import Workers
 
 PATIENCE_S = 50.0
@@ -33,8 +33,8 @@ class Session:
     def __init__(self, frame_count: int, apply: Apply) -> None:
         self._frame_count, self._apply = frame_count, apply
 
-    def apply(self, frames: Sequence[Frame], _track: object, _first_frame: int) -> list[Frame]:
-        return self._apply(self._frame_count, frames)
+    def apply(self, parts: Sequence[SegmentPart]) -> list[Frame]:
+        return self._apply(self._frame_count, [frame for part in parts for frame in part.wanted_frames])
 
     def cancel(self) -> None:
         """Pieces are short."""
@@ -43,7 +43,7 @@ class Session:
 class Engine:
     """An engine that computes with `apply`."""
 
-    frames_per_call = 1  # of 512 x 512 pixels: four of a test's frames
+    crosses_segments = False
 
     def __init__(self, apply: Apply, meter: DeviceMeter | None = None) -> None:
         self._apply, self._meter = apply, meter or DeviceMeter()
@@ -53,6 +53,9 @@ class Engine:
 
     def check_room(self) -> None:
         self._meter.check_room()
+
+    def frames_per_call(self, _frame_pixels: int) -> int:
+        return 4
 
     def open(self, *clip: object) -> Session:
         frame_count = clip[4]

@@ -20,7 +20,7 @@ from visema_wav2lip.engines.embedded.geometry import (
     mesh_contours,
     mouth_axes,
 )
-from visema_wav2lip.engines.protocol import LipSyncSettings
+from visema_wav2lip.engines.protocol import LipSyncSettings, SegmentPart
 from visema_wav2lip.mouthplan import MouthPlan, MouthPose
 
 RATE = Fraction(25)
@@ -178,10 +178,10 @@ def test_a_segment_computed_in_pieces_is_the_same_segment(pieces: tuple[int, ...
     frames, track = moved(frame, row, [np.array([[1.0, 0, 0.1 * i], [0, 1.0, 0]]) for i in range(30)])
     sound = voices.join(voices.silence(0.1), voices.vowel("a", 0.8), voices.silence(0.3))
     session = EmbeddedEngine().open(frames[0], track.slice(0, 1), sound, RATE, 30, LipSyncSettings())
-    whole = session.apply(frames, track, 0)
+    whole = session.apply([SegmentPart.whole(frames, track, 0)])
     parts, first = [], 0
     for count in pieces:
-        parts += session.apply(frames[first : first + count], track.slice(first, count), first)
+        parts += session.apply([SegmentPart.whole(frames[first : first + count], track.slice(first, count), first)])
         first += count
     assert all(np.array_equal(one, other) for one, other in zip(whole, parts, strict=True))
 
@@ -190,15 +190,15 @@ def test_frames_outside_the_clip_are_refused() -> None:
     frame, row = draw_portrait()
     session = EmbeddedEngine().open(frame, row, voices.join(voices.vowel("a", 0.4)), RATE, 10, LipSyncSettings())
     with pytest.raises(ValueError, match="of 10"):
-        session.apply([frame], row, 10)
+        session.apply([SegmentPart.whole([frame], row, 10)])
     with pytest.raises(ValueError, match="track"):
-        session.apply([frame, frame], row, 0)
+        session.apply([SegmentPart.whole([frame, frame], row, 0)])
 
 
 def test_silence_leaves_a_closed_portrait_bit_identical() -> None:
     frame, row = draw_portrait()
     session = EmbeddedEngine().open(frame, row, np.zeros(16_000, np.float32), RATE, 25, LipSyncSettings())
-    assert session.apply([frame], row, 12)[0] is frame
+    assert session.apply([SegmentPart.whole([frame], row, 12)])[0] is frame
 
 
 def test_a_mouth_at_the_edge_of_the_picture_does_not_fail() -> None:

@@ -25,7 +25,7 @@ from visema_media.track import FaceTrack
 from visema_wav2lip.boxes import Pads, track_boxes
 from visema_wav2lip.compositing import FeatheredPaste
 from visema_wav2lip.engines.embedded.engine import EmbeddedEngine
-from visema_wav2lip.engines.protocol import Frame, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import Frame, LipSyncSettings, Samples, SegmentPart
 from visema_wav2lip.faces import crop_faces
 from visema_wav2lip.mouth import mouth_bounds
 from visema_wav2lip.quality.lips import mouth_openings
@@ -78,7 +78,7 @@ def spoken(strength: float = 1.0, gap_px: float = 0.0) -> Clip:
     session = EmbeddedEngine().open(
         sources[0], track.slice(0, 1), speech(), RATE, FRAMES, LipSyncSettings(mouth_strength=strength)
     )
-    return Clip(sources, session.apply(sources, track, 0), track, speech())
+    return Clip(sources, session.apply([SegmentPart.whole(sources, track, 0)]), track, speech())
 
 
 @pytest.fixture(scope="module")

@@ -1,34 +1,38 @@
 """Segments in, segments with a talking mouth out. Knows the object store, no RPC.
 
 Reading and decoding the next segment, computing this one, and encoding and storing the one before run at the same time.
-What is in memory is bounded: one segment in each of these steps.
+Where an engine works in batches, what a segment leaves of one goes to the segments behind it that are there already;
+none is waited for. What is in memory is bounded: one segment in each step, or as many small ones as fill a batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 from visema.common.v1 import common_pb2
 from visema_kit.clock import StageClock
-from visema_kit.errors import InvalidInput, NoFaceFound
+from visema_kit.errors import InvalidInput
 from visema_kit.executor import DeviceThread
 from visema_kit.logs import get_logger
 from visema_kit.objects import ObjectStore
 from visema_media.audio import mono_16k
-from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_quality, read_segment, write_segment
+from visema_media.segments import MEDIA_TYPE, SegmentCodec, SegmentContent, read_quality, write_segment
 from visema_media.track import FaceTrack
 
-from visema_wav2lip.engines.protocol import Frame, LipSyncEngine, LipSyncSession, Samples
-from visema_wav2lip.foreign import FoundFaces, has_face_track, track_faces
+from visema_wav2lip.engines.protocol import USUAL_PIXELS, Frame, LipSyncEngine, LipSyncSession, Samples, SegmentPart
+from visema_wav2lip.foreign import has_face_track
 from visema_wav2lip.job import SyncJob
+from visema_wav2lip.loading import SEGMENT_LIMIT_BYTES, LoadedSegment, SegmentLoader
 from visema_wav2lip.quality.meter import QualityMeter
+from visema_wav2lip.read_ahead import ReadAhead, next_of
 
-_SEGMENT_LIMIT_BYTES = 512 << 20
-_USUAL_PIXELS = 512 * 512  # frames that `frames_per_call` counts
 _STORED_AHEAD = 1  # computed segments that wait for the store while the next is computed
 WARN_NO_FACE = "Some frames show no face: they pass unchanged."
 
@@ -63,17 +67,6 @@ class SegmentSynced:
     reused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A segment on its way: with its frames, or with the result that exists."""
-
-    segment: common_pb2.Segment
-    key: str
-    existing: common_pb2.ObjectRef | None
-    content: SegmentContent | None
-    faces: FoundFaces | None  # of a foreign video
-
-
 class LipSyncPipeline:
     """Synchronises jobs. One object serves all of them."""
 
@@ -105,38 +98,59 @@ class LipSyncPipeline:
             face. What the store and `segments` raise.
         """
         run = _Run(self._store, self._workers, self._codec, job, engine, audio, clock)
-        results: asyncio.Queue[asyncio.Task[SegmentSynced] | None] = asyncio.Queue(_STORED_AHEAD)
+        results: asyncio.Queue[asyncio.Task[SegmentSynced]] = asyncio.Queue(_STORED_AHEAD)
         producer = asyncio.create_task(run.produce(segments, results), name="lip-sync")
         try:
-            while (task := await _next_result(results, producer)) is not None:
+            while (task := await next_of(results, producer)) is not None:
                 synced = await task
                 clock.segment_delivered(synced.segment.frame_count, reused=synced.reused)
                 yield synced
-            await producer
         finally:
             run.cancel()
             producer.cancel()
             await asyncio.gather(producer, return_exceptions=True)
             while not results.empty():
-                if (task := results.get_nowait()) is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+                task = results.get_nowait()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
 
-async def _next_result(
-    results: asyncio.Queue[asyncio.Task[SegmentSynced] | None],
-    producer: asyncio.Task[None],
-) -> asyncio.Task[SegmentSynced] | None:
-    """The next result, or what the producer raises when it fails while nothing waits."""
-    getting = asyncio.create_task(results.get())
-    try:
-        await asyncio.wait({getting, producer}, return_when=asyncio.FIRST_COMPLETED)
-        if getting.done():
-            return getting.result()
-        await producer
-        return await getting
-    finally:
-        getting.cancel()
+@dataclass(slots=True)
+class _Begun:
+    """A segment that is worked on: its first `len(done)` frames are done; `todo` is None when nothing is to be done."""
+
+    loaded: LoadedSegment
+    todo: SegmentPart | None
+    seen: npt.NDArray[np.bool_] | None = None
+    done: list[Frame] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Frames that are not done."""
+        return 0 if self.todo is None else len(self.todo.frames) - len(self.done)
+
+    def result(self) -> list[Frame] | None:
+        """All frames with the mouth moved; None when the result exists."""
+        content = self.loaded.content
+        if content is None:
+            return None
+        if self.todo is None:
+            return list(content.frames[: self.loaded.segment.frame_count])
+        if self.seen is None:
+            return self.done
+        shown = zip(self.done, self.todo.frames, self.seen, strict=True)
+        return [moved if seen else frame for moved, frame, seen in shown]
+
+
+def _shares(begun: Iterable[_Begun], room: int) -> list[tuple[_Begun, SegmentPart]]:
+    """The next `room` frames that are left, in order, as parts of their segments."""
+    shares: list[tuple[_Begun, SegmentPart]] = []
+    for work in begun:
+        count = min(work.left, room)
+        if work.todo is not None and count:
+            shares.append((work, replace(work.todo, wanted=range(len(work.done), len(work.done) + count))))
+            room -= count
+    return shares
 
 
 class _Run:
@@ -154,10 +168,8 @@ class _Run:
     ) -> None:
         self._store, self._workers, self._codec = store, workers, codec
         self._job, self._engine, self._audio, self._clock = job, engine, audio, clock
-        self._reference = job.reference
+        self._loader = SegmentLoader(store, workers.decoding, job, engine.describe(), codec, clock)
         self._session: LipSyncSession | None = None
-        self._frame_shape: tuple[int, ...] = ()
-        self._last_box: tuple[float, float, float, float] | None = None
 
     def cancel(self) -> None:
         """Make the device leave what it computes; cancelling a task does not reach into the device's thread."""
@@ -165,127 +177,79 @@ class _Run:
             self._session.cancel()
 
     async def produce(
-        self,
-        segments: AsyncIterator[common_pb2.Segment],
-        results: asyncio.Queue[asyncio.Task[SegmentSynced] | None],
+        self, segments: AsyncIterator[common_pb2.Segment], results: asyncio.Queue[asyncio.Task[SegmentSynced]]
     ) -> None:
-        """Load, compute and hand on to the store, each step one segment ahead of the next."""
-        ahead = asyncio.create_task(self._load_next(segments), name="load-segment")
+        """Load, compute and hand on to the store, beside each other."""
+        loaded = self._loader.each(segments)
+        most_pixels = self._engine.frames_per_call(USUAL_PIXELS) * USUAL_PIXELS if self._engine.crosses_segments else 0
         storing: asyncio.Task[SegmentSynced] | None = None
-        try:
-            while True:
-                with self._clock.wait():
-                    loaded = await ahead
-                if loaded is None:
-                    break
-                ahead = asyncio.create_task(self._load_next(segments), name="load-segment")
-                frames = await self._compute(loaded)
-                storing = asyncio.create_task(self._stored(loaded, frames), name="store-segment")
-                await results.put(storing)
-                storing = None
-            if self._session is not None:  # an engine may have learnt them on the way
-                for warning in self._session.warnings:
-                    self._clock.warn(warning)
-            await results.put(None)
-        finally:
-            ahead.cancel()
-            waiting = [ahead]
-            if storing is not None:
-                storing.cancel()
-                await asyncio.gather(storing, return_exceptions=True)
-            await asyncio.gather(*waiting, return_exceptions=True)
+        async with ReadAhead(loaded, most_pixels) as ahead:
+            try:
+                begun: deque[_Begun] = deque()
+                while True:
+                    if not begun:
+                        segment = await self._waited_for(ahead)
+                        if segment is None:
+                            break
+                        begun.append(self._begin(segment))
+                    while begun[0].left:
+                        await self._call(begun, ahead)
+                    first = begun.popleft()
+                    storing = asyncio.create_task(self._stored(first.loaded, first.result()), name="store-segment")
+                    await results.put(storing)
+                    storing = None
+            finally:
+                if storing is not None:
+                    storing.cancel()
+                    await asyncio.gather(storing, return_exceptions=True)
+        if self._session is not None:  # an engine may have learnt them on the way
+            for warning in self._session.warnings:
+                self._clock.warn(warning)
 
-    async def _load_next(self, segments: AsyncIterator[common_pb2.Segment]) -> _Loaded | None:
-        segment = await anext(segments, None)
-        if segment is None:
-            return None
-        self._check_position(segment)
-        if self._reference is None:
-            self._reference = segment
-        key = self._job.segment_key(segment, self._reference, self._engine.describe(), self._codec)
-        with self._clock.storage():
-            existing = await self._store.stat(key)
-        if existing is not None:
-            return _Loaded(segment, key, existing, None, None)
-        content = await self._read(segment)
-        self._check_content(segment, content)
-        faces = None
-        if not has_face_track(content.track):
-            faces = await self._clock.compute_on(
-                self._workers.decoding, track_faces, list(content.frames[: segment.frame_count]), self._last_box
-            )
-            if faces is not None:
-                left, top, width, height = faces.track.boxes_px[-1].tolist()
-                self._last_box = (left, top, width, height)
-        return _Loaded(segment, key, None, content, faces)
+    async def _waited_for(self, ahead: ReadAhead) -> LoadedSegment | None:
+        with self._clock.wait():
+            return await ahead.take()
 
-    async def _read(self, segment: common_pb2.Segment) -> SegmentContent:
-        with self._clock.storage():
-            content = await self._store.get(segment.object, self._job.tenant, _SEGMENT_LIMIT_BYTES)
-        self._clock.bytes_read(len(content))
-        return await self._clock.compute_on(self._workers.decoding, read_segment, content)
-
-    async def _compute(self, loaded: _Loaded) -> list[Frame] | None:
-        """The segment's frames with the mouth moved; None when the result exists."""
+    def _begin(self, loaded: LoadedSegment) -> _Begun:
+        """Decide what is to be done for a segment."""
         if loaded.content is None:
-            return None
+            return _Begun(loaded, None)
         frames = list(loaded.content.frames[: loaded.segment.frame_count])
         track, seen = loaded.content.track.slice(0, len(frames)), None
         if not has_face_track(track):
             if loaded.faces is None:
                 self._clock.warn(WARN_NO_FACE)
-                return frames
+                return _Begun(loaded, None)
             track, seen = loaded.faces.track, loaded.faces.seen
             if not seen.all():
                 self._clock.warn(WARN_NO_FACE)
-        session = await self._opened(loaded)
-        pixels = frames[0].shape[0] * frames[0].shape[1]
-        piece = max(1, self._engine.frames_per_call * _USUAL_PIXELS // pixels)
-        done: list[Frame] = []
-        for first in range(0, len(frames), piece):
-            part = frames[first : first + piece]
-            done += await self._clock.compute_on(
-                self._workers.device,
-                session.apply,
-                part,
-                track.slice(first, len(part)),
-                loaded.segment.first_frame + first,
-            )
-        if seen is None:
-            return done
-        return [moved if shown else frame for moved, frame, shown in zip(done, frames, seen, strict=True)]
+        return _Begun(loaded, SegmentPart.whole(frames, track, loaded.segment.first_frame), seen)
 
-    async def _opened(self, loaded: _Loaded) -> LipSyncSession:
+    async def _call(self, begun: deque[_Begun], ahead: ReadAhead) -> None:
+        """One turn of the device for the first segment; what it leaves of a batch goes to segments that are there."""
+        session = await self._opened(begun[0].loaded)
+        room = self._engine.frames_per_call(begun[0].loaded.frame_pixels)
+        if self._engine.crosses_segments:
+            while begun[-1].left and sum(work.left for work in begun) < room:
+                segment = ahead.take_now()
+                if segment is None:
+                    break
+                begun.append(self._begin(segment))
+        shares = _shares(begun, room)
+        parts = [part for _, part in shares]
+        moved = iter(await self._clock.compute_on(self._workers.device, session.apply, parts))
+        for work, part in shares:
+            work.done += islice(moved, len(part.wanted))
+
+    async def _opened(self, loaded: LoadedSegment) -> LipSyncSession:
         """The session, opened with the reference frame on first use. Raises: NoFaceFound."""
         if self._session is not None:
             return self._session
-        frame, row = await self._rest_mouth(loaded)
+        frame, row = await self._loader.rest_mouth(loaded)
         self._session = await self._clock.compute_on(
             self._workers.device, self._open_session, np.ascontiguousarray(frame), row
         )
         return self._session
-
-    async def _rest_mouth(self, loaded: _Loaded) -> tuple[Frame, FaceTrack]:
-        """The frame that shows the mouth at rest, with its track of one frame: the reference segment's first one.
-
-        In a foreign video it is the first frame with a face, looked for in the reference and then in this segment.
-        Raises: NoFaceFound.
-        """
-        candidates = [(loaded.content, loaded.faces)]
-        if self._reference is not None and self._reference.object.sha256 != loaded.segment.object.sha256:
-            candidates.insert(0, (await self._read(self._reference), None))
-        for content, found in candidates:
-            if content is None:
-                continue
-            if has_face_track(content.track):
-                return content.frames[0], content.track.slice(0, 1)
-            faces = found
-            if faces is None:
-                faces = await self._clock.compute_on(self._workers.decoding, track_faces, [content.frames[0]], None)
-            if faces is not None and faces.seen.any():
-                first = int(np.argmax(faces.seen))
-                return content.frames[first], faces.track.slice(first, 1)
-        raise NoFaceFound("No frame of the reference shows a face.", field="open.reference")
 
     def _open_session(self, frame: Frame, row: FaceTrack) -> LipSyncSession:
         job = self._job
@@ -294,7 +258,7 @@ class _Run:
         except ValueError as err:
             raise InvalidInput(f"The face track cannot be used: {err}.", field="segment.object") from err
 
-    async def _stored(self, loaded: _Loaded, frames: Sequence[Frame] | None) -> SegmentSynced:
+    async def _stored(self, loaded: LoadedSegment, frames: Sequence[Frame] | None) -> SegmentSynced:
         """Encode and store; objects are immutable, so one that exists stays."""
         if loaded.existing is not None or loaded.content is None or frames is None:
             ref, quality = loaded.existing, await self._kept_quality(loaded.existing)
@@ -316,13 +280,13 @@ class _Run:
         if existing is None:
             return common_pb2.QualityStatistics()
         with self._clock.storage():
-            content = await self._store.get(existing, self._job.tenant, _SEGMENT_LIMIT_BYTES)
+            content = await self._store.get(existing, self._job.tenant, SEGMENT_LIMIT_BYTES)
         self._clock.bytes_read(len(content))
         kept = await self._clock.compute_on(self._workers.decoding, read_quality, content)
         return common_pb2.QualityStatistics.FromString(kept)
 
     def _encoded(
-        self, loaded: _Loaded, content: SegmentContent, frames: Sequence[Frame]
+        self, loaded: LoadedSegment, content: SegmentContent, frames: Sequence[Frame]
     ) -> tuple[bytes, common_pb2.QualityStatistics]:
         """The segment's file, and what is measured on its frames. Runs on the encoding thread."""
         if loaded.faces is None:
@@ -337,26 +301,3 @@ class _Run:
     @cached_property
     def _meter(self) -> QualityMeter:
         return QualityMeter(self._audio, self._job.frame_rate, self._job.frame_count)
-
-    def _check_position(self, segment: common_pb2.Segment) -> None:
-        end = segment.first_frame + segment.frame_count
-        if segment.first_frame < 0 or end > self._job.frame_count:
-            raise InvalidInput(
-                f"Segment {segment.index} reaches to frame {end} of {self._job.frame_count}.",
-                field="segment.first_frame",
-            )
-
-    def _check_content(self, segment: common_pb2.Segment, content: SegmentContent) -> None:
-        if len(content.frames) < segment.frame_count:
-            raise InvalidInput(
-                f"Segment {segment.index} holds {len(content.frames)} of {segment.frame_count} frames.",
-                field="segment.frame_count",
-            )
-        if content.frame_rate != self._job.frame_rate:
-            raise InvalidInput(
-                f"Segment {segment.index} has {content.frame_rate} frames per second, the job {self._job.frame_rate}.",
-                field="segment.object",
-            )
-        self._frame_shape = self._frame_shape or content.frames.shape[1:]
-        if content.frames.shape[1:] != self._frame_shape:
-            raise InvalidInput(f"Segment {segment.index} has frames of another size.", field="segment.object")

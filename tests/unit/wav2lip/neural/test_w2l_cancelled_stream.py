@@ -6,24 +6,22 @@ import asyncio
 import contextlib
 import threading
 import uuid
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from support.drawn_portrait import draw_portrait, moved  # noqa: E402  skipped without torch
+from support.lipsync import RATE, stored_segments  # noqa: E402  skipped without torch
 from visema.common.v1 import common_pb2  # noqa: E402
 from visema_kit.clock import StageClock  # noqa: E402
-from visema_media.segments import MEDIA_TYPE, SegmentCodec, write_segment  # noqa: E402
+from visema_media.segments import SegmentCodec  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines.protocol import LipSyncSettings  # noqa: E402
 from visema_wav2lip.job import SyncJob  # noqa: E402
 from visema_wav2lip.pipeline import LipSyncPipeline, Workers  # noqa: E402
 
 pytestmark = pytest.mark.neural
-RATE = Fraction(25)
 FRAMES = 6
 
 
@@ -44,18 +42,10 @@ class HeldGenerator:
             yield crop[None].astype(np.float32) / 255
 
 
-async def stored_segment(store, tenant):
-    portrait, row = draw_portrait()
-    frames, track = moved(portrait, row, [np.array([[1.0, 0, 0.3 * i], [0, 1.0, 0]]) for i in range(FRAMES)])
-    data = write_segment(np.stack(frames), track, RATE, SegmentCodec.LOSSLESS)
-    ref = await store.put(f"jobs/{tenant}/work/in.mkv", data, MEDIA_TYPE)
-    return common_pb2.Segment(index=0, first_frame=0, frame_count=FRAMES, object=ref)
-
-
 @pytest.mark.parametrize("leave", ["cancelled while it computes", "to its end"])
 async def test_a_cancelled_stream_stops_its_device_before_the_next_batch(object_store, leave):
     tenant = f"t-{uuid.uuid4().hex[:12]}"
-    segment = await stored_segment(object_store, tenant)
+    (segment,) = await stored_segments(object_store, f"jobs/{tenant}/work", [FRAMES])
     generator = HeldGenerator()
     engine = neural.NeuralEngine(generator, "", torch.device("cpu"), neural.NeuralOptions())
     job = SyncJob(tenant, "work", common_pb2.ObjectRef(), RATE, FRAMES, LipSyncSettings(), None)

@@ -19,7 +19,7 @@ from visema_media.track import FaceTrack  # noqa: E402
 from visema_wav2lip.engines import neural  # noqa: E402
 from visema_wav2lip.engines import neural_generator as inference  # noqa: E402
 from visema_wav2lip.engines.neural_session import FramesWithoutFace  # noqa: E402
-from visema_wav2lip.engines.protocol import LipSyncSettings  # noqa: E402
+from visema_wav2lip.engines.protocol import LipSyncSettings, SegmentPart  # noqa: E402
 from visema_wav2lip.mouth import mouth_bounds  # noqa: E402
 
 pytestmark = pytest.mark.neural
@@ -74,7 +74,7 @@ class IdentityGenerator:
 def test_every_frame_comes_back_changed_inside_the_face_only(engine, speech):
     frames, track = pictures(7), moving_face(7)
     before = [frame.copy() for frame in frames]
-    results = begin(engine, speech, 7).apply(frames, track, 0)
+    results = begin(engine, speech, 7).apply([SegmentPart.whole(frames, track, 0)])
     assert len(results) == 7
     for frame, original, result, box in zip(frames, before, results, track.boxes_px, strict=True):
         np.testing.assert_array_equal(frame, original)  # the input is not changed
@@ -91,23 +91,33 @@ def test_every_frame_comes_back_changed_inside_the_face_only(engine, speech):
 def test_the_same_segment_gives_the_same_bytes_whatever_was_made_before(engine, speech):
     frames, track = pictures(10), moving_face(10)
     session = begin(engine, speech, 10)
-    session.apply(frames[:5], track.slice(0, 5), 0)
-    later = session.apply(frames[5:], track.slice(5, 5), 5)
-    again = begin(engine, speech, 10).apply(frames[5:], track.slice(5, 5), 5)
+    session.apply([SegmentPart.whole(frames[:5], track.slice(0, 5), 0)])
+    later = session.apply([SegmentPart.whole(frames[5:], track.slice(5, 5), 5)])
+    again = begin(engine, speech, 10).apply([SegmentPart.whole(frames[5:], track.slice(5, 5), 5)])
     np.testing.assert_array_equal(np.stack(later), np.stack(again))
 
 
 def test_position_in_the_audio_decides_the_mouth(engine, speech):
     frames, track = pictures(1), moving_face(1)
     session = begin(engine, speech, 50)
-    assert np.abs(session.apply(frames, track, 5)[0].astype(int) - session.apply(frames, track, 30)[0]).max() > 0
+    assert (
+        np.abs(
+            session.apply([SegmentPart.whole(frames, track, 5)])[0].astype(int)
+            - session.apply([SegmentPart.whole(frames, track, 30)])[0]
+        ).max()
+        > 0
+    )
 
 
 def test_a_video_longer_than_its_audio_is_served_to_the_end(engine, speech):
     frames, track = pictures(2), moving_face(2)
     session = begin(engine, speech[:3200], 1000)
     silent = begin(engine, np.zeros(3200, np.float32), 1000)
-    for late, quiet in zip(session.apply(frames, track, 900), silent.apply(frames, track, 900), strict=True):
+    for late, quiet in zip(
+        session.apply([SegmentPart.whole(frames, track, 900)]),
+        silent.apply([SegmentPart.whole(frames, track, 900)]),
+        strict=True,
+    ):
         np.testing.assert_array_equal(late, quiet)
 
 
@@ -115,7 +125,7 @@ def test_colours_of_the_pasted_area_stay_those_of_the_target(speech):
     engine = neural.NeuralEngine(IdentityGenerator(), "", CPU, neural.NeuralOptions())
     frames, track = pictures(4), moving_face(4)
     for frame, result, (left, top, width, height) in zip(
-        frames, begin(engine, speech, 4).apply(frames, track, 0), track.boxes_px, strict=True
+        frames, begin(engine, speech, 4).apply([SegmentPart.whole(frames, track, 0)]), track.boxes_px, strict=True
     ):
         face = np.s_[int(top) : int(top + height) + 10, int(left) : int(left + width)]
         shift = result[face].mean(axis=(0, 1)) - frame[face].mean(axis=(0, 1))
@@ -131,7 +141,7 @@ def test_a_generator_that_swaps_colours_would_be_noticed(speech):
 
     engine = neural.NeuralEngine(Swapped(), "", CPU, neural.NeuralOptions())
     frame = pictures(1)[0]
-    result = begin(engine, speech, 1).apply([frame], moving_face(1), 0)[0]
+    result = begin(engine, speech, 1).apply([SegmentPart.whole([frame], moving_face(1), 0)])[0]
     mouth = np.s_[125:145, 96:134]
     assert np.abs(result[mouth].mean(axis=(0, 1)) - frame[mouth].mean(axis=(0, 1))).max() > 20
 
@@ -144,7 +154,7 @@ def test_frames_without_a_face_pass_through_with_a_typed_warning(engine, speech)
     boxes[5] = (400, 30, 110, 130)  # beyond the right edge
     track = FaceTrack(track.landmark_ids, track.points_px, boxes)
     session = begin(engine, speech, 20)
-    results = session.apply(frames, track, 10)
+    results = session.apply([SegmentPart.whole(frames, track, 10)])
     assert [result is frame for result, frame in zip(results, frames, strict=True)] == [
         i in {1, 4, 5} for i in range(8)
     ]
@@ -158,7 +168,7 @@ def test_frames_without_a_face_pass_through_with_a_typed_warning(engine, speech)
 def test_a_segment_without_any_face_comes_back_as_it_is(engine, speech):
     frames, track = pictures(2), moving_face(2)
     nowhere = FaceTrack(track.landmark_ids, track.points_px, np.full((2, 4), np.nan, np.float32))
-    results = begin(engine, speech, 2).apply(frames, nowhere, 0)
+    results = begin(engine, speech, 2).apply([SegmentPart.whole(frames, nowhere, 0)])
     assert all(result is frame for result, frame in zip(results, frames, strict=True))
 
 
@@ -175,11 +185,11 @@ def test_a_track_without_lips_serves_too(engine, speech):
     track = moving_face(1)
     boxes_only = FaceTrack(np.zeros(0, np.int32), np.zeros((1, 0, 2), np.float32), track.boxes_px)
     frame = pictures(1)[0]
-    assert (begin(engine, speech, 1).apply([frame], boxes_only, 0)[0] != frame).any()
+    assert (begin(engine, speech, 1).apply([SegmentPart.whole([frame], boxes_only, 0)])[0] != frame).any()
 
 
 def test_an_empty_segment_is_empty(engine, speech):
-    assert begin(engine, speech, 2).apply([], moving_face(0), 1) == []
+    assert begin(engine, speech, 2).apply([SegmentPart.whole([], moving_face(0), 1)]) == []
 
 
 def test_cancel_stops_before_the_next_batch(generator, speech):
@@ -195,18 +205,20 @@ def test_cancel_stops_before_the_next_batch(generator, speech):
 
     fast._network.output_block.register_forward_hook(cancel_in_the_second)
     with pytest.raises(CancelledError):
-        session.apply(pictures(10), moving_face(10), 0)
+        session.apply([SegmentPart.whole(pictures(10), moving_face(10), 0)])
     assert batches == [2, 2]
     with pytest.raises(CancelledError):
-        session.apply(pictures(1), moving_face(1), 0)
+        session.apply([SegmentPart.whole(pictures(1), moving_face(1), 0)])
     assert len(batches) == 2
-    assert len(begin(engine, speech, 2).apply(pictures(2), moving_face(2), 0)) == 2  # the next job succeeds
+    assert (
+        len(begin(engine, speech, 2).apply([SegmentPart.whole(pictures(2), moving_face(2), 0)])) == 2
+    )  # the next job succeeds
 
 
 @pytest.mark.parametrize(("rows", "first"), [(2, 0), (3, 8), (3, -1)])
 def test_frames_that_do_not_fit_track_or_clip_are_refused(engine, speech, rows, first):
     with pytest.raises(ValueError, match=r"of 10|track rows"):
-        begin(engine, speech, 10).apply(pictures(3), moving_face(rows), first)
+        begin(engine, speech, 10).apply([SegmentPart.whole(pictures(3), moving_face(rows), first)])
 
 
 def test_no_audio_is_refused(engine):
@@ -216,18 +228,23 @@ def test_no_audio_is_refused(engine):
 
 def test_mouth_strength_zero_is_the_mouth_of_silence(engine, speech):
     frames, track = pictures(2), moving_face(2)
-    still = begin(engine, speech, 30, mouth_strength=0.0).apply(frames, track, 10)
-    silent = begin(engine, np.zeros(32000, np.float32), 30).apply(frames, track, 10)
+    still = begin(engine, speech, 30, mouth_strength=0.0).apply([SegmentPart.whole(frames, track, 10)])
+    silent = begin(engine, np.zeros(32000, np.float32), 30).apply([SegmentPart.whole(frames, track, 10)])
     assert np.abs(np.stack(still).astype(int) - np.stack(silent)).max() <= 1
 
 
 def test_the_description_names_model_backend_precision_and_weights(engine):
     description = engine.describe()
     assert description.name == "wav2lip"
-    assert description.version.startswith("1 torch cpu ")
+    assert description.version.startswith("2 torch cpu ")
     assert description.model_license == "LicenseRef-wav2lip-noncommercial"
     assert description.weights_sha256 == "0" * 64
-    assert engine.frames_per_call == 3
+
+
+@pytest.mark.parametrize(("pixels", "frames"), [(100 * 100, 50), (512 * 512, 50), (1920 * 1080, 8), (1 << 26, 1)])
+def test_a_call_is_a_batch_and_less_of_very_large_frames(pixels, frames):
+    engine = neural.NeuralEngine(IdentityGenerator(), "", CPU, neural.NeuralOptions(batch_size=50))
+    assert engine.frames_per_call(pixels) == frames
 
 
 def test_the_silence_gate_rests_the_mouth_in_noise_and_names_itself(generator, speech):
@@ -236,8 +253,8 @@ def test_the_silence_gate_rests_the_mouth_in_noise_and_names_itself(generator, s
     assert gated.describe().version.endswith(" gate 40")
     noise = np.random.default_rng(1).normal(0, 1e-4, 32000).astype(np.float32)
     frames, track = pictures(2), moving_face(2)
-    in_noise = begin(gated, np.concatenate((speech, noise)), 100).apply(frames, track, 70)
-    in_silence = begin(gated, np.zeros(32000, np.float32), 100).apply(frames, track, 70)
+    in_noise = begin(gated, np.concatenate((speech, noise)), 100).apply([SegmentPart.whole(frames, track, 70)])
+    in_silence = begin(gated, np.zeros(32000, np.float32), 100).apply([SegmentPart.whole(frames, track, 70)])
     np.testing.assert_array_equal(np.stack(in_noise), np.stack(in_silence))
 
 
@@ -281,4 +298,4 @@ def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generato
     engine = neural.load_neural_engine(Settings(folder.path, {"wav2lip-noncommercial"}))
     assert engine.describe().weights_sha256 == folder.record()["wav2lip/generator"].sha256
     result = engine.open(pictures(1)[0], moving_face(1), np.zeros(16000, np.float32), RATE, 1, LipSyncSettings())
-    assert result.apply(pictures(1), moving_face(1), 0)[0].shape == (HEIGHT, WIDTH, 3)
+    assert result.apply([SegmentPart.whole(pictures(1), moving_face(1), 0)])[0].shape == (HEIGHT, WIDTH, 3)

@@ -29,12 +29,13 @@ from visema_wav2lip.engines.neural_generator import (
     warm_up,
 )
 from visema_wav2lip.engines.neural_session import NeuralSession
-from visema_wav2lip.engines.protocol import Frame, LipSyncEngine, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import USUAL_PIXELS, Frame, LipSyncEngine, LipSyncSettings, Samples
 from visema_wav2lip.mel import gate_silence, log_mel
 from visema_wav2lip.model.wav2lip import Wav2Lip
 
-VERSION = "1"  # of this engine's code and constants; raise it when pixels change
+VERSION = "2"  # of this engine's code and constants; raise it when pixels change
 WEIGHTS = "wav2lip/generator"  # in the checkpoint folder
+_PASTED_PIXELS = 64 * USUAL_PIXELS  # in a call
 
 PrecisionName = Literal["auto", "float32", "float16", "bfloat16"]
 Backend = Literal["auto", "torch", "openvino"]
@@ -88,10 +89,14 @@ class NeuralEngine:
             capabilities=("foreign-video", "any-size"),
         )
 
+    def frames_per_call(self, frame_pixels: int) -> int:
+        """A batch; less of very large frames, which take longer to paste into than to compute."""
+        return max(1, min(batch_size(self._options, self._device), _PASTED_PIXELS // frame_pixels))
+
     @property
-    def frames_per_call(self) -> int:
-        """A batch."""
-        return batch_size(self._options, self._device)
+    def crosses_segments(self) -> bool:
+        """A full batch costs less per frame."""
+        return True
 
     def check_room(self) -> None:
         """Raises: DeviceBusy: there is no memory for a frame at the moment."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-from visema_media.track import FaceTrack
 
 from visema_wav2lip.boxes import Pads, track_boxes
 from visema_wav2lip.chunks import mel_windows
-from visema_wav2lip.compositing import FeatheredPaste
-from visema_wav2lip.engines.neural_generator import FaceGenerator, Floats
-from visema_wav2lip.engines.protocol import Frame
+from visema_wav2lip.compositing import Box, FeatheredPaste
+from visema_wav2lip.engines.neural_generator import FaceGenerator, Floats, Pictures
+from visema_wav2lip.engines.protocol import Frame, SegmentPart
 from visema_wav2lip.faces import crop_faces
 from visema_wav2lip.mouth import mouth_bounds
 
@@ -33,8 +32,28 @@ class FramesWithoutFace:
         return f"no face in {span}: the picture is left as it is"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a face belongs: `result` counts the frames of a call."""
+
+    result: int
+    box_px: Box
+    mouth_px: Box | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Faces:
+    """What the network gets in one call, and where each face belongs."""
+
+    windows: list[Floats] = field(default_factory=list)
+    crops: list[Pictures] = field(default_factory=list)
+    places: list[_Place] = field(default_factory=list)
+
+
 class NeuralSession:
-    """A `LipSyncSession`. Pure per segment: a result depends on the segment, its position and the whole audio only."""
+    """A `LipSyncSession`. Boxes are smoothed over the whole segment, so a result depends on nothing but it and the
+    audio; how many frames share a batch changes no more than float rounding.
+    """
 
     def __init__(
         self,
@@ -73,32 +92,42 @@ class NeuralSession:
         """Stop a running `apply` before its next batch, and every later one at once. Any thread."""
         self._cancelled.set()
 
-    def apply(self, frames: Sequence[Frame], track: FaceTrack, first_frame: int) -> list[Frame]:
-        """Frames whose mouth says the audio at their position.
+    def apply(self, parts: Sequence[SegmentPart]) -> list[Frame]:
+        """Frames whose mouth says the audio at their position; the faces of all parts share batches.
 
-        Args: frames: uint8 (H, W, 3), B, G, R, all of one size; are not changed. track: one row per frame.
-        Returns: as many frames; one without a face is the very same array.
-        Raises: ValueError: track and frames differ in length, or frames lie outside the clip. ResourceExhausted: out
-            of memory. CancelledError: after `cancel`.
+        Returns: the wanted frames of all parts; one without a face is the very same array.
+        Raises: ValueError: a segment lies outside the clip. ResourceExhausted: out of memory. CancelledError: after
+            `cancel`.
         """
-        if len(track) != len(frames):
-            raise ValueError(f"{len(track)} track rows for {len(frames)} frames")
-        if first_frame < 0 or first_frame + len(frames) > self._frame_count:
-            raise ValueError(f"frames {first_frame} to {first_frame + len(frames)} of {self._frame_count}")
-        results = list(frames)
-        if not results:
+        results: list[Frame] = []
+        faces = _Faces()
+        for part in parts:
+            part.check_inside(self._frame_count)
+            self._look_at(part, len(results), faces)
+            results += part.wanted_frames
+        if not faces.places:
             return results
-        boxes, visible = track_boxes(track, Pads(), frames[0].shape[:2])
-        shown: list[int] = np.flatnonzero(visible).tolist()
-        self._without_face.update((first_frame + np.flatnonzero(~visible)).tolist())
-        mouths = mouth_bounds(track)
-        windows = mel_windows(self._mel, first_frame, len(frames), self._frame_rate)[shown]
-        crops = crop_faces([frames[i] for i in shown], boxes[shown])
+        windows, crops = np.concatenate(faces.windows), np.concatenate(faces.crops)
         batches = self._generator.batches(windows, crops, self._mouth_strength)
-        for i, face in zip(shown, self._until_cancelled(batches), strict=True):
-            results[i] = frames[i].copy()
-            self._paste.paste(results[i], face, tuple(boxes[i].tolist()), mouths[i])
+        for place, face in zip(faces.places, self._until_cancelled(batches), strict=True):
+            results[place.result] = results[place.result].copy()
+            self._paste.paste(results[place.result], face, place.box_px, place.mouth_px)
         return results
+
+    def _look_at(self, part: SegmentPart, first_result: int, faces: _Faces) -> None:
+        """Add what the network needs of a part whose frames are the results from `first_result` on."""
+        if not part.wanted:
+            return
+        boxes, visible = track_boxes(part.track, Pads(), part.frames[0].shape[:2])
+        mouths = mouth_bounds(part.track)
+        shown = [i for i in part.wanted if visible[i]]
+        self._without_face.update(part.first_frame + i for i in part.wanted if not visible[i])
+        faces.windows.append(mel_windows(self._mel, part.first_frame, len(part.frames), self._frame_rate)[shown])
+        faces.crops.append(crop_faces([part.frames[i] for i in shown], boxes[shown]))
+        for i in shown:
+            left, top, right, bottom = boxes[i].tolist()
+            result = first_result + i - part.wanted.start
+            faces.places.append(_Place(result, (left, top, right, bottom), mouths[i]))
 
     def _until_cancelled(self, batches: Iterator[Floats]) -> Iterator[Floats]:
         """The single faces of `batches`. Raises: CancelledError: after `cancel`, before the next batch is computed."""

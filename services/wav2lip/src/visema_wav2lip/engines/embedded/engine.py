@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,12 +16,19 @@ from visema_media.track import FaceTrack
 from visema_wav2lip.engines.embedded import geometry, pose, seam, teeth, warp
 from visema_wav2lip.engines.embedded.interior import Interior
 from visema_wav2lip.engines.embedded.palette import take_palette
-from visema_wav2lip.engines.protocol import Frame, LipSyncSession, LipSyncSettings, Samples
+from visema_wav2lip.engines.protocol import (
+    USUAL_PIXELS,
+    Frame,
+    LipSyncSession,
+    LipSyncSettings,
+    Samples,
+    SegmentPart,
+)
 from visema_wav2lip.mouthplan import MouthPlan, MouthPose
 from visema_wav2lip.visemes import plan_mouth
 
 NAME = "embedded"
-FRAMES_PER_CALL = 8  # a tenth of a second
+_CALL_PIXELS = 8 * USUAL_PIXELS  # a tenth of a second
 _VERSION = "2"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
@@ -48,10 +55,14 @@ class EmbeddedEngine:
             capabilities=("foreign-video", "any-size"),
         )
 
-    @property
-    def frames_per_call(self) -> int:
+    def frames_per_call(self, frame_pixels: int) -> int:
         """See the protocol."""
-        return FRAMES_PER_CALL
+        return max(1, _CALL_PIXELS // frame_pixels)
+
+    @property
+    def crosses_segments(self) -> bool:
+        """Frames are drawn one by one."""
+        return False
 
     def check_room(self) -> None:
         """There always is: frames are drawn one by one in the process's own memory."""
@@ -89,22 +100,25 @@ class EmbeddedSession:
             return (WARN_FLAT,)
         return ()
 
-    def apply(self, frames: Sequence[Frame], track: FaceTrack, first_frame: int) -> list[Frame]:
-        """Move the mouth in each frame."""
-        if len(frames) != len(track):
-            raise ValueError(f"{len(frames)} frames with a track of {len(track)}")
-        if first_frame < 0 or first_frame + len(frames) > len(self._plan):
-            raise ValueError(f"frames {first_frame} to {first_frame + len(frames)} of {len(self._plan)}")
+    def apply(self, parts: Sequence[SegmentPart]) -> list[Frame]:
+        """Move the mouth in each wanted frame."""
+        results: list[Frame] = []
+        for part in parts:
+            part.check_inside(len(self._plan))
+            results += self._moved(part)
+        self._meter.batch_done(NAME, len(results))
+        return results
+
+    def _moved(self, part: SegmentPart) -> Iterator[Frame]:
+        track = part.track.slice(part.wanted.start, len(part.wanted))
         motion = geometry.face_motion(self._row, track)
         depth = geometry.depth_shift(self._row, track, motion, self._face.axes)
-        results = []
-        for i, frame in enumerate(frames):
+        for i, frame in enumerate(part.wanted_frames):
             if self._cancelled.is_set():
                 raise CancelledError
             moved = (float(depth[i, 0]), float(depth[i, 1]))
-            results.append(self._face.draw(frame, motion[i], self._plan.pose(first_frame + i), moved))
-        self._meter.batch_done(NAME, len(frames))
-        return results
+            mouth = self._plan.pose(part.first_frame + part.wanted[i])
+            yield self._face.draw(frame, motion[i], mouth, moved)
 
     def cancel(self) -> None:
         """Stop before the next frame. Any thread."""

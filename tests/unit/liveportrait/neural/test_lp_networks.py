@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import weights
@@ -19,6 +20,7 @@ OUTPUTS = {
     "eye": ["eye.out"],
     "lip": ["lip.out"],
 }
+PERCEPTRONS = ("stitching", "eye", "lip")
 PREFIX = {
     "appearance_feature_extractor": "F",
     "motion_extractor": "M",
@@ -91,6 +93,18 @@ def _pooled_by_maximum(patch: Any) -> None:
     patch.setattr(blocks.F, "avg_pool2d", F.max_pool2d)
 
 
+def _leaky_slope(patch: Any) -> None:
+    patch.setattr(torch.nn.ReLU, "forward", lambda _self, x: F.leaky_relu(x, 0.01))
+
+
+def _bare_layers(patch: Any) -> None:
+    patch.setattr(torch.nn.ReLU, "forward", lambda _self, x: x)
+
+
+def _smooth_steps(patch: Any) -> None:
+    patch.setattr(torch.nn.ReLU, "forward", lambda _self, x: F.gelu(x))
+
+
 MISTAKES = {
     "batch norm eps 1e-3": ("appearance_feature_extractor", _wrong_batch_norm),
     "max instead of average pooling": ("appearance_feature_extractor", _pooled_by_maximum),
@@ -101,6 +115,11 @@ MISTAKES = {
     "plain ReLU in third": ("warping_module", None),
     "instance norm eps 1e-3": ("spade_generator", lambda patch: patch.setattr(spade, "NORM_EPS", 1e-3)),
     "decoder slope 0.01": ("spade_generator", lambda patch: patch.setattr(spade, "NEGATIVE_SLOPE", 0.01)),
+    **{
+        f"{mistake} in {name}": (name, plant)
+        for name in PERCEPTRONS
+        for mistake, plant in {"slope 0.01": _leaky_slope, "no ReLU": _bare_layers, "GELU": _smooth_steps}.items()
+    },
 }
 
 
@@ -119,3 +138,20 @@ def test_a_wrong_constant_is_caught_by_the_golden(
         output = net(*network_inputs[name])
     with pytest.raises(AssertionError, match="error up to"):
         compare(nets_golden, name, output)
+
+
+@pytest.mark.parametrize("name", PERCEPTRONS)
+def test_a_perceptron_with_other_weights_is_what_its_layers_say(
+    name: str, make_network: Any, network_inputs: Any
+) -> None:
+    net, (x,) = make_network(name, "another"), network_inputs[name]
+    state = {key: tensor.double().numpy() for key, tensor in net.state_dict().items()}
+    layers = sorted({int(key.split(".")[1]) for key in state})
+    expected = x.double().numpy()
+    for layer in layers:
+        expected = expected @ state[f"mlp.{layer}.weight"].T + state[f"mlp.{layer}.bias"]
+        if layer != layers[-1]:
+            expected = np.maximum(expected, 0)
+    with torch.inference_mode():
+        output = net(x).numpy()
+    weights.assert_golden({"output": expected.astype(np.float32)}, "output", output)

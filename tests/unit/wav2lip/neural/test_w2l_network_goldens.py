@@ -10,6 +10,10 @@ from golden import weights
 from visema_wav2lip import detection
 
 torch = pytest.importorskip("torch")
+
+from torch.nn import functional  # noqa: E402  skipped without torch
+from visema_wav2lip.model import s3fd  # noqa: E402
+
 pytestmark = pytest.mark.neural
 
 STATE_ELEMENTS = {"wav2lip": 36_320_837, "syncnet": 16_449_183, "s3fd": 22_459_110}
@@ -70,11 +74,43 @@ def test_syncnet_equals_the_golden(goldens, make_network):
     weights.assert_golden(goldens, "sync.face_emb", face.numpy())
 
 
-def test_detector_equals_the_golden(goldens, make_network):
+@pytest.fixture(scope="module")
+def detector(make_network):
+    return make_network("s3fd")
+
+
+def assert_detector_golden(goldens, detector):
     with torch.inference_mode():
-        maps = make_network("s3fd")(torch.from_numpy(detection.detector_input(goldens["s3fd.images_bgr_u8"])))
+        maps = detector(torch.from_numpy(detection.detector_input(goldens["s3fd.images_bgr_u8"])))
     for i, values in enumerate(maps):
         weights.assert_golden(goldens, f"s3fd.raw{i}", values.numpy())
+
+
+def test_detector_equals_the_golden(goldens, detector):
+    assert_detector_golden(goldens, detector)
+
+
+DETECTOR_MISTAKES = {
+    "leaky slope": lambda patch: patch.setattr(s3fd.functional, "relu", lambda x: functional.leaky_relu(x, 0.01)),
+    "norm eps 1e-1": lambda patch: patch.setattr(s3fd, "NORM_EPS", 1e-1),
+    "average pooling": lambda patch: patch.setattr(s3fd.functional, "max_pool2d", functional.avg_pool2d),
+    "means in the order of B, G, R": lambda patch: patch.setattr(detection, "MEANS_RGB", detection.MEANS_RGB[::-1]),
+}
+
+
+@pytest.mark.parametrize("mistake", DETECTOR_MISTAKES)
+def test_a_wrong_constant_fails_the_golden_of_the_detector(goldens, detector, monkeypatch, mistake):
+    DETECTOR_MISTAKES[mistake](monkeypatch)
+    with pytest.raises(AssertionError, match="error up to"):
+        assert_detector_golden(goldens, detector)
+
+
+def test_a_missing_background_channel_fails_the_golden_of_the_detector(goldens, detector):
+    damaged = copy.deepcopy(detector)
+    damaged.conv3_3_norm_mbox_conf.weight[1:3] = damaged.conv3_3_norm_mbox_conf.weight[:1]
+    damaged.conv3_3_norm_mbox_conf.bias[1:3] = damaged.conv3_3_norm_mbox_conf.bias[:1]
+    with pytest.raises(AssertionError, match="error up to"):
+        assert_detector_golden(goldens, damaged)
 
 
 def wrong_batch_norm_eps(network):

@@ -16,6 +16,7 @@ from visema_kit.database import Database
 from visema_gateway.core.tables import DeliveryRow
 
 LEASE_S: Final = 60.0  # a gateway that is silent for so long is dead: others go on with what it had
+RENEWALS: Final = 4  # in the time of a lease
 TAKEN_AT_ONCE: Final = 500
 FREE: Final = ""
 
@@ -67,7 +68,7 @@ class Deliveries:
 
     async def claim(self) -> tuple[set[Key], list[PendingWebhook]]:
         """Go on owning what is ours, and take what nobody owns any more. Returns: the keys of all, and the new ones."""
-        return await self._database.write(_claim, self._owner, self._lease_until_ms())
+        return await self._database.write(_claim, self._owner, self._lease_until_ms(), self._lease_ms // RENEWALS)
 
     async def failed(self, webhook: PendingWebhook) -> None:
         """One more attempt was in vain."""
@@ -108,8 +109,9 @@ def _add(session: Session, webhook: PendingWebhook, owner: str, until_ms: int) -
     )
 
 
-def _claim(session: Session, owner: str, until_ms: int) -> tuple[set[Key], list[PendingWebhook]]:
-    _update(session, (DeliveryRow.owner == owner,), {"lease_until_ms": until_ms})
+def _claim(session: Session, owner: str, until_ms: int, renew_ms: int) -> tuple[set[Key], list[PendingWebhook]]:
+    due = (DeliveryRow.owner == owner, DeliveryRow.lease_until_ms <= until_ms - renew_ms)
+    _update(session, due, {"lease_until_ms": until_ms})
     ownerless = sa.select(DeliveryRow).where(DeliveryRow.lease_until_ms <= _now_ms(), DeliveryRow.owner != owner)
     taken = []
     for row in session.scalars(ownerless.limit(TAKEN_AT_ONCE).with_for_update(skip_locked=True)):

@@ -14,7 +14,7 @@ from visema_kit.errors import JobNotFound, Unauthenticated, VisemaError
 from visema_kit.logs import get_logger
 
 from visema_gateway.core.callers import Caller
-from visema_gateway.core.deliveries import LEASE_S, Deliveries, Key, PendingWebhook
+from visema_gateway.core.deliveries import Deliveries, Key, PendingWebhook
 from visema_gateway.core.outbound import Outbound
 from visema_gateway.core.seal import Seal
 from visema_gateway.core.views import job_view
@@ -24,7 +24,7 @@ SIGNATURE_HEADER: Final = "Visema-Signature"
 DELIVERY_HEADER: Final = "Visema-Delivery"
 PAUSES_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 FIRST_REFUSAL: Final = 300
-CLAIM_S: Final = LEASE_S / 4
+CLAIM_S: Final = 2.0  # what another gateway hands on waits no longer
 FORGET_S: Final = 5.0
 
 log = get_logger(__name__)
@@ -59,6 +59,7 @@ class Webhooks:
         self._pauses_s = pauses_s
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._claiming: asyncio.Task[None] | None = None
+        self._claim_turn = asyncio.Lock()
 
     def start(self) -> None:
         """Go on with what is pending, here and at gateways that end."""
@@ -77,17 +78,19 @@ class Webhooks:
 
     async def close(self) -> None:
         """Stop; what is pending is for others, or for the next process."""
-        tasks = [*self._tasks.values(), *([self._claiming] if self._claiming else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._claim_turn:  # a claim that is under way ends first: what it takes is handed on too
+            tasks = [*self._tasks.values(), *([self._claiming] if self._claiming else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(VisemaError):  # then the lease runs out
             await self._deliveries.release()
 
     async def _claim_always(self) -> None:
         while True:
             try:
-                await self._claim()
+                async with self._claim_turn:
+                    await self._claim()
             except VisemaError as error:
                 log.warning("webhooks_not_claimed", reason=error.reason)
             except Exception:

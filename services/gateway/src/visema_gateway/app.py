@@ -61,7 +61,9 @@ def make_app(gateway: Gateway, metrics: Metrics, tracing: Tracing) -> ASGIApp:
     app.add_exception_handler(Exception, problems.on_defect)
     for router in (simple.router, avatars.router, v1.router, about.router, files.make_router()):
         app.include_router(router)
-    around = Around(app, RateLimits(settings, gateway.tokens), HttpMetrics(metrics.registry), tracing)
+    around = Around(
+        app, RateLimits(settings, gateway.tokens), HttpMetrics(metrics.registry), tracing, lambda: gateway.draining
+    )
     if not settings.origins:
         return around
     return CORSMiddleware(  # outermost: browsers may read refusals too

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import h11
@@ -25,6 +25,7 @@ from visema_gateway.settings import GatewaySettings
 KEEP_ALIVE_S: Final = 30
 BACKLOG: Final = 1024
 POLL_S: Final = 0.01
+LEAVING_S: Final = 1.0
 SERVICE: Final = "gateway"
 
 log = get_logger(__name__)
@@ -58,6 +59,11 @@ class _PatientProtocol(H11Protocol):
             self._wait_for_headers()
         else:
             self._stop_waiting()
+
+    def leave(self) -> None:
+        """The answer that is under way is this connection's last."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -131,7 +137,7 @@ class Server:
                 log.info("serving", http=f"{scheme}://{address}", metrics=metrics_address)
                 yield f"{scheme}://{address}"
             finally:
-                await gateway.drain()  # first: the server waits for streams, which end here
+                await server.leave(gateway)
                 server.should_exit = True
                 await task
         log.info("stopped")
@@ -161,7 +167,21 @@ class Server:
 
 
 class _QuietServer(uvicorn.Server):
-    """Leaves signals to the process."""
+    """Leaves signals to the process, and its clients in order."""
+
+    async def leave(self, gateway: Gateway) -> None:
+        """Let clients go elsewhere before connections are closed, where a request that is on its way would be lost.
+
+        From now on each answer ends its connection, and event streams end. New requests are answered until no
+        connection is open, or for a while: a connection on which nothing has come meanwhile may be closed.
+        """
+        for connection in self.server_state.connections:
+            connection.leave()  # type: ignore[union-attr]  # all are of our protocol
+        await gateway.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVING_S):
+                while self.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody when one goes
+                    await asyncio.sleep(POLL_S)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator function there
         """Nothing: `Server.run` has its own."""

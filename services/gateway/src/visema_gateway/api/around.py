@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -25,6 +26,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "DELETE"})
 # Logged as debug: hundreds a second say nothing new.
 POLLED: Final = frozenset({"/health", "/status/{job_id}", "/avatar/animations/{number}/status"})
 UNLIMITED: Final = frozenset({"/health"})
+UNANSWERED: Final = 499  # no status of HTTP: as in nginx's logs, the request was given up before there was an answer
 CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 CONTENT_SECURITY_POLICY: Final = (
@@ -57,13 +59,16 @@ class HttpMetrics:
 
 
 class Around:
-    """ASGI layer around everything that answers."""
+    """ASGI layer around everything that answers. Args: leaving: whether clients shall go elsewhere."""
 
-    def __init__(self, app: ASGIApp, limits: RateLimits, metrics: HttpMetrics, tracing: Tracing) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: RateLimits, metrics: HttpMetrics, tracing: Tracing, leaving: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._limits = limits
         self._metrics = metrics
         self._tracing = tracing
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Its id is the client's own, else that of its trace, which goes on to the orchestrator."""
@@ -80,7 +85,7 @@ class Around:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started_s = time.perf_counter()
         scope["visema_request_id"] = request_id
-        status = 0
+        status = UNANSWERED
         body = RequestBody(Headers(scope=scope), receive)
 
         async def answer(message: Message) -> None:
@@ -90,7 +95,7 @@ class Around:
                 await body.discard_short()
                 reply = MutableHeaders(scope=message)
                 reply["x-request-id"] = request_id
-                if body.unread:  # nobody would limit how long the rest may take
+                if body.unread or self._leaving():  # nobody would limit how long the rest of a body may take
                     reply["connection"] = "close"
                 for name, value in SECURITY_HEADERS.items():
                     reply.setdefault(name, value)
@@ -99,7 +104,7 @@ class Around:
         try:
             await (self._refusal(scope, request_id) or self._app)(scope, body.receive, answer)
         except Exception:  # `on_defect` has logged and answered those of the application
-            if not status:  # it was not the application's
+            if status == UNANSWERED:  # it was not the application's
                 log.exception("request_failed")
             status = HTTPStatus.INTERNAL_SERVER_ERROR  # also where the answer had begun: the client did not get it
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -94,6 +94,9 @@ class Tracing:
             finally:
                 _current.reset(token)
 
+    def describe(self, name: str, attributes: Mapping[str, str | int], *, failed: bool) -> None:
+        """Give the span around it another name and attributes: what is known at its end only."""
+
     def close(self) -> None:
         """Send what was recorded. Blocks."""
 
@@ -118,6 +121,16 @@ class OtelTracing(Tracing):
         self._provider = TracerProvider(resource=Resource.create({"service.name": f"visema-{service}"}))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("visema_kit")
+
+    def describe(self, name: str, attributes: Mapping[str, str | int], *, failed: bool) -> None:
+        """Give the span around it another name and attributes: what is known at its end only."""
+        from opentelemetry import trace as otel  # noqa: PLC0415
+
+        span = otel.get_current_span()
+        span.update_name(name)
+        span.set_attributes(attributes)
+        if failed:
+            span.set_status(otel.StatusCode.ERROR)
 
     def close(self) -> None:
         """Send what was recorded. Blocks for some seconds when the collector does not answer."""

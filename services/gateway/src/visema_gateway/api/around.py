@@ -131,6 +131,11 @@ class Around:
         route = getattr(scope.get("route"), "path", "") or "other"
         method = _method(scope)
         self._metrics.requests.labels(method, route, str(status)).observe(elapsed_s)
+        self._tracing.describe(
+            f"{method} {route}",
+            {"http.request.method": method, "http.route": route, "http.response.status_code": status},
+            failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        )
         write = log.debug if route in POLLED else log.info
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             write = log.warning

@@ -19,7 +19,7 @@ from support.fake_orchestrator import FakeOrchestrator, Script
 from support.gateway import serving
 from visema.orchestrator.v1 import jobs_pb2
 from visema_gateway.core.callers import Caller, Clients
-from visema_gateway.core.deliveries import Deliveries, PendingWebhook
+from visema_gateway.core.deliveries import Deliveries, Key, PendingWebhook
 from visema_gateway.core.gateway import Gateway, Order
 from visema_gateway.core.outbound import Outbound, is_public
 from visema_gateway.core.seal import Seal
@@ -30,7 +30,6 @@ from visema_gateway.settings import GatewaySettings
 from visema_kit.database import Database
 from visema_kit.errors import InvalidInput, Unauthenticated, Unavailable
 
-PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 PATIENCE_S = 60.0  # for what must happen: a limit for hangs, not for speed
 SECRET = "0123456789abcdef"
 ALLOWED: dict[str, Any] = {"webhook_secret": SECRET, "webhook_private_hosts": "127.0.0.1"}
@@ -174,6 +173,53 @@ async def test_each_pending_webhook_has_one_gateway_at_a_time(tmp_path: Path) ->
     assert await silent.claim() == (set(), [])
     await one.remove(webhook)
     assert await one.claim() == (set(), [])
+    database.close()
+
+
+class LateDeliveries(Deliveries):
+    """The database takes its time for a claim; who stops waiting for it does not stop it."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.claiming, self.may_claim = asyncio.Event(), asyncio.Event()
+        self.claimed: asyncio.Task[tuple[set[Key], list[PendingWebhook]]] | None = None
+
+    async def claim(self) -> tuple[set[Key], list[PendingWebhook]]:
+        self.claiming.set()
+        self.claimed = asyncio.create_task(self._claim_late())
+        return await asyncio.shield(self.claimed)
+
+    async def _claim_late(self) -> tuple[set[Key], list[PendingWebhook]]:
+        await self.may_claim.wait()
+        return await super().claim()
+
+
+async def test_what_a_claim_takes_while_a_gateway_ends_is_handed_on(
+    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path
+) -> None:
+    script.endless = True
+    orchestrator[1].jobs["job"] = jobs_pb2.Job(job_id="job", state=jobs_pb2.JOB_STATE_RUNNING)
+    database = Database(f"sqlite:///{tmp_path / 'gateway.db'}")
+    await database.change_schema(Base.metadata.create_all)
+    before, late, after = Deliveries(database), LateDeliveries(database), Deliveries(database)
+    webhook = PendingWebhook("scope", "job", "https://example.com/")
+    await before.add(webhook)
+    await before.release()
+    clients, outbound = Clients(orchestrator[0], None), Outbound(frozenset())
+    watches = Watches(clients)
+    webhooks = Webhooks(late, watches, outbound, SECRET)
+    webhooks.start()
+    await late.claiming.wait()
+    closing = asyncio.create_task(webhooks.close())
+    await asyncio.wait({closing}, timeout=0.1)  # where it does not wait for the claim it is over now
+    late.may_claim.set()
+    await closing
+    assert late.claimed is not None
+    assert await late.claimed == ({webhook.key}, [webhook])
+    assert await after.claim() == ({webhook.key}, [webhook])
+    await watches.close()
+    await outbound.close()
+    await clients.close()
     database.close()
 
 

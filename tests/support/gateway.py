@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ async def serving(orchestrator: str, folder: Path, **changes: Any) -> AsyncItera
 
 
 @contextmanager
-def process(orchestrator: str, folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def process(
+    orchestrator: str, folder: Path, program: Sequence[str] = ("-m", "visema_gateway"), **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A gateway in a process of its own. Yields: its URL, and the process."""
     port_file = folder / "gateway.json"
     port_file.unlink(missing_ok=True)
@@ -53,7 +55,7 @@ def process(orchestrator: str, folder: Path, **variables: str) -> Iterator[tuple
         **variables,
     }
     with (folder / "gateway.log").open("ab") as log:
-        running = subprocess.Popen([sys.executable, "-m", "visema_gateway"], env=environment, stdout=log, stderr=log)
+        running = subprocess.Popen([sys.executable, *program], env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_S
         while not port_file.exists():

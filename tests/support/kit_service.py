@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ async def start() -> None:
 
 
 async def stop() -> None:
-    Path(os.environ["STOP_FILE"]).write_text("stopped")
+    Path(os.environ["STOP_FILE"]).write_text(str(gc.get_freeze_count()))
 
 
 async def main() -> None:

@@ -35,6 +35,11 @@ class Service:
     def stopped_in_order(self) -> bool:
         return (self.folder / "stopped").exists()
 
+    @property
+    def settled_objects(self) -> int:
+        """Objects that no collection looked at any more when it stopped."""
+        return int((self.folder / "stopped").read_text())
+
     async def addresses(self) -> dict[str, Any]:
         path = self.folder / "port.json"
         async with asyncio.timeout(PATIENCE_S):
@@ -101,6 +106,14 @@ async def test_a_signal_says_not_serving_at_once_finishes_the_call_and_ends_with
         assert not (tmp_path / "port.json").exists()
         events = running.events()
         assert events.index("signal") < events.index("draining") < events.index("rpc") < events.index("stopped")
+
+
+async def test_collections_leave_what_was_loaded_at_the_start_alone(tmp_path: Path) -> None:
+    async with service(tmp_path) as running:
+        await running.addresses()
+        running.process.terminate()
+        assert await running.ended() == 0
+        assert running.settled_objects > 10_000  # grpc and protobuf alone are more
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

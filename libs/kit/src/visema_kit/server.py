@@ -22,7 +22,7 @@ from visema_kit.channel import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MESSAGE_LIMIT
 from visema_kit.interceptors import CallInterceptor
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
-from visema_kit.process import metrics_endpoint, port_file, reachable
+from visema_kit.process import metrics_endpoint, port_file, reachable, settle
 from visema_kit.settings import ServiceSettings, split_host_port
 from visema_kit.tracing import Tracing, make_tracing
 
@@ -100,6 +100,7 @@ async def run_service(spec: ServiceSpec) -> None:
     async def until_stopped() -> None:
         async with serve(spec):
             started.set()
+            settle()
             await stop.wait()
 
     serving = asyncio.create_task(until_stopped(), name=f"serve-{spec.name}")

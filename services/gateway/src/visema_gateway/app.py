@@ -9,6 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from visema_kit.errors import VisemaError
@@ -34,8 +35,10 @@ def make_app(gateway: Gateway, metrics: Metrics, tracing: Tracing) -> ASGIApp:
     settings = gateway.settings
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
+        # FastAPI makes its routes, and anyio loads itself, when first needed: 0.2 s for which everybody would wait.
+        await run_in_threadpool(application.openapi)
         try:
             yield
         finally:

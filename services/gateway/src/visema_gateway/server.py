@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from visema_kit.logs import get_logger
 from visema_kit.metrics import Metrics
-from visema_kit.process import metrics_endpoint, port_file, reachable
+from visema_kit.process import metrics_endpoint, port_file, reachable, settle
 from visema_kit.settings import split_host_port
 from visema_kit.tracing import make_tracing
 
@@ -111,6 +111,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with self.serving():
+            settle()
             await stop.wait()
             log.info("draining")
 

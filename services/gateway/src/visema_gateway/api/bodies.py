@@ -19,7 +19,7 @@ async def bounded_body(request: Request) -> bytes:
     """A body that is no form. Raises: Refusal: too large, too slow, or ended early."""
     check_length(request, JSON_MAX_BYTES)
     body = bytearray()
-    async for piece in timely(request, gateway_of(request).settings):
+    async for piece in timely(request, (await gateway_of(request)).settings):
         body += piece
         if len(body) > JSON_MAX_BYTES:
             raise too_large(JSON_MAX_BYTES)

@@ -24,7 +24,11 @@ OptionsT = TypeVar("OptionsT", bound=AppearanceOptions)
 _bearer = HTTPBearer(auto_error=False, description="Where the operator has set tokens.")
 
 
-def gateway_of(request: Request) -> Gateway:
+# Dependencies are coroutines although nothing in them waits: FastAPI calls a plain function in a thread, and where all
+# cores compute, a thread waits for its turn for longer than everything else takes.
+
+
+async def gateway_of(request: Request) -> Gateway:
     """The gateway that serves this request."""
     gateway: Gateway = request.app.state.gateway
     return gateway
@@ -32,15 +36,15 @@ def gateway_of(request: Request) -> Gateway:
 
 async def authenticated(request: Request, _documented: Annotated[object, Depends(_bearer)]) -> Caller:
     """The caller. Raises: Unauthenticated."""
-    return caller_of(request.headers.get("authorization"), gateway_of(request).tokens)
+    return caller_of(request.headers.get("authorization"), (await gateway_of(request)).tokens)
 
 
-def base_url(request: Request) -> str:
+async def base_url(request: Request) -> str:
     """What absolute URLs begin with."""
-    return gateway_of(request).settings.public_url or str(request.base_url).rstrip("/")
+    return (await gateway_of(request)).settings.public_url or str(request.base_url).rstrip("/")
 
 
-def forms_of(request: Request) -> Forms:
+async def forms_of(request: Request) -> Forms:
     """Receives multipart bodies."""
     forms: Forms = request.app.state.forms
     return forms

@@ -158,8 +158,7 @@ class ObjectStore:
         keys.check_tenant(ref, tenant, self.bucket)
         if ref.size_bytes > max_bytes:
             raise _too_large(max_bytes)
-        content = await self._run(self._s3.get, ref.key, ref.size_bytes)
-        sha256 = await self._run(sha256_of, content)
+        content, sha256 = await self._run(self._read, ref)
         if len(content) != ref.size_bytes or sha256 != ref.sha256:
             # Whose fault it is stands in what was noted when the object was written.
             _check_claim(ref, await self._existing(ref.key))
@@ -264,6 +263,11 @@ class ObjectStore:
         await self._run(self._s3.check)
 
     # Inner parts
+
+    def _read(self, ref: common_pb2.ObjectRef) -> tuple[bytes, str]:
+        """Content and its hash, in one turn of a thread."""
+        content = self._s3.get(ref.key, ref.size_bytes)
+        return content, sha256_of(content)
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         context = contextvars.copy_context()  # log and trace context of the call

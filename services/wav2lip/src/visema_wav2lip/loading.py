@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
@@ -102,11 +103,17 @@ class SegmentLoader:
         if self._reference is None:
             self._reference = segment
         key = self._job.segment_key(segment, self._reference, self._engine, self._codec)
-        with self._clock.storage():
-            existing = await self._store.stat(key)
-        if existing is not None:
-            return LoadedSegment(segment, key, existing, None, None)
-        content = await self._read(segment)
+        reading = asyncio.create_task(self._fetched(segment), name="fetch-segment")  # mostly there is no result yet
+        try:
+            with self._clock.storage():
+                existing = await self._store.stat(key)
+                if existing is not None:
+                    return LoadedSegment(segment, key, existing, None, None)
+                data = await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        content = await self._decoded(data)
         self._check_content(segment, content)
         faces = None
         if not has_face_track(content.track):
@@ -120,9 +127,16 @@ class SegmentLoader:
 
     async def _read(self, segment: common_pb2.Segment) -> SegmentContent:
         with self._clock.storage():
-            content = await self._store.get(segment.object, self._job.tenant, SEGMENT_LIMIT_BYTES)
-        self._clock.bytes_read(len(content))
-        return await self._clock.compute_on(self._decoding, read_segment, content)
+            data = await self._fetched(segment)
+        return await self._decoded(data)
+
+    async def _fetched(self, segment: common_pb2.Segment) -> bytes:
+        data = await self._store.get(segment.object, self._job.tenant, SEGMENT_LIMIT_BYTES)
+        self._clock.bytes_read(len(data))
+        return data
+
+    async def _decoded(self, data: bytes) -> SegmentContent:
+        return await self._clock.compute_on(self._decoding, read_segment, data)
 
     def _check_position(self, segment: common_pb2.Segment) -> None:
         end = segment.first_frame + segment.frame_count

@@ -30,7 +30,7 @@ PORTRAIT ?=
 AUDIO ?=
 TEXT ?=
 ARGS ?=
-FUZZ_EXAMPLES ?= 4000
+FUZZ_S ?= 60
 
 IMAGE_TAG ?= 0.1.0
 IMAGE_ARGS ?=
@@ -50,9 +50,8 @@ up: $(VENV)/.runtime ## Run the whole stack on this machine until Ctrl-C
 test: $(VENV)/.dev ## Run all tests (ARGS='-k name' for some); skips what this machine lacks, with the reason
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-fuzz: $(VENV)/.dev ## Feed damaged media to every reader for about a minute (FUZZ_EXAMPLES=100000 for longer)
-	@VISEMA_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 tests/unit/media/test_hostile_media.py \
-	  -k "mutated or safe_with_every_reader" $(ARGS)
+fuzz: $(VENV)/.dev ## Feed damaged media to every reader for a minute (FUZZ_S=3600 for an hour)
+	@PYTHONPATH=tests $(BIN)/python tools/fuzz_media.py --seconds $(FUZZ_S) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and import contracts
 	@$(BIN)/ruff check $(SOURCES)

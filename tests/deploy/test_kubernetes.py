@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "deploy" / "k8s"
 VERSIONS = ("1.35", "1.36", "1.37")  # the last three
 OURS = {"liveportrait", "wav2lip", "encoder", "speech", "orchestrator", "gateway"}
+STAGES = OURS - {"orchestrator", "gateway"}
 GRPC = OURS - {"gateway"}
 DRAIN_MARGIN_S = 5
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "schemas").glob("*.json")}
@@ -188,6 +189,21 @@ def test_replicas_are_spread_and_protected_from_disruption(overlay: str, manifes
     budget = find(overlay, "PodDisruptionBudget", name)["spec"]
     assert budget["maxUnavailable"] == 1
     assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_stages_differ_in_name_and_resources_only():
+    """Each has a complete file, for people to read; what is changed in one of them belongs into all."""
+    shapes = {stage: [] for stage in STAGES}
+    for manifest in RENDERED["base"]:
+        name = manifest["metadata"]["name"]
+        if name in STAGES:
+            shape = json.loads(json.dumps(manifest).replace(name, "stage"))
+            for container in containers(shape):
+                del container["resources"]
+            shapes[name].append(shape)
+    assert len(shapes["wav2lip"]) == 4  # deployment, service, account, disruption budget
+    for stage in STAGES:
+        assert shapes[stage] == shapes["wav2lip"]
 
 
 @pytest.mark.parametrize("overlay", PATHS)

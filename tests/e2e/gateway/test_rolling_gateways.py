@@ -22,6 +22,7 @@ from visema_media.audio import read_wav, write_wav
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.xdist_group("stack"),
     pytest.mark.skipif(bool(missing_reason()), reason=missing_reason() or "PostgreSQL is there"),
 ]

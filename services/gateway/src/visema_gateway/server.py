@@ -22,7 +22,8 @@ from visema_gateway.app import make_app
 from visema_gateway.core.gateway import Gateway
 from visema_gateway.settings import GatewaySettings
 
-KEEP_ALIVE_S: Final = 30
+# Longer than proxies keep theirs, 60 s mostly: they send the next request on what they believe to be open.
+KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 1024
 POLL_S: Final = 0.01
 LEAVING_S: Final = 1.0

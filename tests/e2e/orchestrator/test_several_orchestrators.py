@@ -11,6 +11,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+import sqlalchemy as sa
+from dbos import DBOSClient
 from harness import (
     PATIENCE_S,
     Client,
@@ -24,7 +26,10 @@ from harness import (
 from stage_fakes import FakeStages
 from support.postgres import Postgres, missing_reason, running_postgres
 from visema.orchestrator.v1 import jobs_pb2
+from visema_kit.database import Database, url_with_driver
 from visema_kit.objects import StoreConfig
+from visema_orchestrator.store.jobs import hand_over
+from visema_orchestrator.store.tables import JobRow
 
 pytestmark = [
     pytest.mark.e2e,
@@ -50,15 +55,20 @@ def queue_limit() -> int:
 
 
 @pytest.fixture
+def database_url(postgres: Postgres) -> str:
+    """The orchestrators' own database."""
+    return postgres.create_database(f"visema_{os.getpid()}_{time.monotonic_ns()}")
+
+
+@pytest.fixture
 def pair(
-    postgres: Postgres, stages: FakeStages, store_config: StoreConfig, tmp_path: Path, queue_limit: int
+    database_url: str, stages: FakeStages, store_config: StoreConfig, tmp_path: Path, queue_limit: int
 ) -> Iterator[list[OrchestratorProcess]]:
     """Two orchestrators, each with one slot."""
-    url = postgres.create_database(f"visema_{os.getpid()}_{time.monotonic_ns()}")
 
     def variables(name: str) -> dict[str, str]:
         own = {"executor_id": name, "job_slots": 1, "queue_limit": queue_limit, "heartbeat_s": 0.5, "grace_s": 1}
-        return environment(stages, store_config, url, metrics_listen="off", **own)
+        return environment(stages, store_config, database_url, metrics_listen="off", **own)
 
     with (
         orchestrator_process(variables("one"), tmp_path, "one") as one,
@@ -167,5 +177,31 @@ async def test_a_dead_ones_jobs_are_taken_over_within_thirty_seconds(
     for job in jobs:
         await no_temporary_objects(store_config, job.job_id)
     assert all(count == 1 for count in stages.portrait.computed.values())
+    await first.close()
+    await second.close()
+
+
+async def test_one_that_is_only_slow_leaves_its_jobs_workflow_to_the_other_one(
+    pair: list[OrchestratorProcess], stages: FakeStages, database_url: str
+) -> None:
+    """A process may be taken for dead too early. When it notices, the new owner may not have begun yet."""
+    stages.lips.pause_s = 0.5  # progress, by which the first one notices
+    first, second = [Client(await process.address()) for process in pair]
+    job = await first.create(await first.spec(seconds=8))
+    await until(lambda: len(stages.lips.computed) >= 1)
+    url = url_with_driver(database_url)
+    database = Database(url)
+    with database.engine.connect() as connection:
+        (owner,) = connection.execute(sa.select(JobRow.executor)).one()
+    assert await database.write(hand_over, job.job_id, owner, {"one": "two", "two": "one"}[owner])
+    await until(lambda: stages.lips.cancelled == 1)
+    workflows = DBOSClient(system_database_url=url)
+    await workflows.resume_workflow_async(job.job_id)
+    workflows.destroy()
+    stages.lips.pause_s = 0
+    ended = await second.wait(job.job_id)
+    assert ended.state == SUCCEEDED, ended.error
+    assert ended.result.frame_count == 200
+    database.close()
     await first.close()
     await second.close()

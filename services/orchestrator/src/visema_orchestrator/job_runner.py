@@ -94,7 +94,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Either what the next step needs, or how the job ended. Both empty: the job is not ours any more."""
+    """Either what the next step needs, or how the job ended. Both empty: it has ended elsewhere."""
 
     prepared: str = ""
     outcome: str = ""
@@ -171,8 +171,8 @@ class JobRunner:
         if event is not None:
             self.hub.publish(event)
             self._measure(event.job)
-        elif not await self._patiently(lambda: self.database.read(jobs.has_ended, job_id)):
-            return  # another process works on it by now, and needs its temporary objects
+        else:
+            await self._leave_to_new_owner(job_id)
         try:
             await self._patiently(
                 lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)), self.settings.retry_policy
@@ -200,6 +200,7 @@ class JobRunner:
             return _ended(jobs_pb2.Job(state=jobs.CANCELLED))
         except JobLost:
             log.warning("job_lost", job_id=job_id)
+            await self._leave_to_new_owner(job_id)
             return StepResult()
         except VisemaError as error:
             log.warning("job_failed", job_id=job_id, reason=error.reason, message=error.message)
@@ -207,6 +208,15 @@ class JobRunner:
         except Exception as error:  # the job's outermost frame: nobody above would tell the user
             log.exception("job_crashed", job_id=job_id)
             return _ended(jobs_pb2.Job(state=FAILED, error=error_to_proto(error)))
+
+    async def _leave_to_new_owner(self, job_id: str) -> None:
+        """Do nothing for a job that has ended.
+
+        Raises: CancelledError: another process works on it by now, and needs its temporary objects and its workflow. So
+            DBOS records no end of this step, nor of the workflow: the other one could not resume it.
+        """
+        if not await self._patiently(lambda: self.database.read(jobs.has_ended, job_id)):
+            raise asyncio.CancelledError
 
     async def _load(self, job_id: str) -> _Run:
         tenant = await self.database.read(jobs.tenant_of, job_id)

@@ -3,7 +3,8 @@
 Facts of dbos 3.4 that this module relies on:
 - a workflow of a process that died is resumed by a process with the same executor id and application version, or by any
   other after `resume_workflow`; both go through DBOS' own queue, which is polled once a second;
-- a coroutine that is cancelled leaves its workflow PENDING, so shutting down needs nothing but cancelling;
+- a coroutine that is cancelled leaves its workflow PENDING, so shutting down needs nothing but cancelling, and a job
+  that another process has taken over is left by CancelledError;
 - a record that its database refuses (a full disk) ends the workflow's task with the database's error; nobody resumes it
   before the next start, so such work is noted as stranded and started anew;
 - each step costs about a millisecond on SQLite with a write-ahead log, which is why we bring the engine.

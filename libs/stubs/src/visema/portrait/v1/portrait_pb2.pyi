@@ -267,6 +267,7 @@ class MotionSettings(_message.Message):
     EXPRESSION_STRENGTH_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LOOP_FIELD_NUMBER: _builtins.int
+    SPEECH_MOTION_FIELD_NUMBER: _builtins.int
     blinks_per_minute: _builtins.float
     """Blinks per minute, 0 to 40. Default 17."""
     blink_duration_ms: _builtins.float
@@ -287,6 +288,11 @@ class MotionSettings(_message.Message):
     """Seed of everything random; the same seed gives the same motion. Default 1."""
     loop: _builtins.bool
     """Repeat a seamless loop instead of moving on for ever. Default true."""
+    speech_motion: _builtins.float
+    """How much head, brows, blinks and breath follow the speech, 0 to 2. Default 1. Has an effect only where `loop` is
+    false: a loop is shared by all videos of a portrait and knows no speech. Nods and brows also shrink with
+    `head_motion` below 1.
+    """
     def __init__(
         self,
         *,
@@ -300,10 +306,11 @@ class MotionSettings(_message.Message):
         expression_strength: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
         loop: _builtins.bool | None = ...,
+        speech_motion: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_blink_duration_ms", b"_blink_duration_ms", "_blinks_per_minute", b"_blinks_per_minute", "_breathing", b"_breathing", "_breaths_per_minute", b"_breaths_per_minute", "_expression_strength", b"_expression_strength", "_gaze_wander", b"_gaze_wander", "_head_motion", b"_head_motion", "_loop", b"_loop", "_seed", b"_seed", "blink_duration_ms", b"blink_duration_ms", "blinks_per_minute", b"blinks_per_minute", "breathing", b"breathing", "breaths_per_minute", b"breaths_per_minute", "expression_strength", b"expression_strength", "gaze_wander", b"gaze_wander", "head_motion", b"head_motion", "loop", b"loop", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blink_duration_ms", b"_blink_duration_ms", "_blinks_per_minute", b"_blinks_per_minute", "_breathing", b"_breathing", "_breaths_per_minute", b"_breaths_per_minute", "_expression_strength", b"_expression_strength", "_gaze_wander", b"_gaze_wander", "_head_motion", b"_head_motion", "_loop", b"_loop", "_seed", b"_seed", "_speech_motion", b"_speech_motion", "blink_duration_ms", b"blink_duration_ms", "blinks_per_minute", b"blinks_per_minute", "breathing", b"breathing", "breaths_per_minute", b"breaths_per_minute", "expression_strength", b"expression_strength", "gaze_wander", b"gaze_wander", "head_motion", b"head_motion", "loop", b"loop", "seed", b"seed", "speech_motion", b"speech_motion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blink_duration_ms", b"_blink_duration_ms", "_blinks_per_minute", b"_blinks_per_minute", "_breathing", b"_breathing", "_breaths_per_minute", b"_breaths_per_minute", "_expression_strength", b"_expression_strength", "_gaze_wander", b"_gaze_wander", "_head_motion", b"_head_motion", "_loop", b"_loop", "_seed", b"_seed", "blink_duration_ms", b"blink_duration_ms", "blinks_per_minute", b"blinks_per_minute", "breathing", b"breathing", "breaths_per_minute", b"breaths_per_minute", "expression", b"expression", "expression_strength", b"expression_strength", "gaze_wander", b"gaze_wander", "head_motion", b"head_motion", "loop", b"loop", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blink_duration_ms", b"_blink_duration_ms", "_blinks_per_minute", b"_blinks_per_minute", "_breathing", b"_breathing", "_breaths_per_minute", b"_breaths_per_minute", "_expression_strength", b"_expression_strength", "_gaze_wander", b"_gaze_wander", "_head_motion", b"_head_motion", "_loop", b"_loop", "_seed", b"_seed", "_speech_motion", b"_speech_motion", "blink_duration_ms", b"blink_duration_ms", "blinks_per_minute", b"blinks_per_minute", "breathing", b"breathing", "breaths_per_minute", b"breaths_per_minute", "expression", b"expression", "expression_strength", b"expression_strength", "gaze_wander", b"gaze_wander", "head_motion", b"head_motion", "loop", b"loop", "seed", b"seed", "speech_motion", b"speech_motion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__blink_duration_ms: _TypeAlias = _typing.Literal["blink_duration_ms"]  # noqa: Y015
     _WhichOneofArgType__blink_duration_ms: _TypeAlias = _typing.Literal["_blink_duration_ms", b"_blink_duration_ms"]  # noqa: Y015
@@ -323,6 +330,8 @@ class MotionSettings(_message.Message):
     _WhichOneofArgType__loop: _TypeAlias = _typing.Literal["_loop", b"_loop"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__speech_motion: _TypeAlias = _typing.Literal["speech_motion"]  # noqa: Y015
+    _WhichOneofArgType__speech_motion: _TypeAlias = _typing.Literal["_speech_motion", b"_speech_motion"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__blink_duration_ms) -> _WhichOneofReturnType__blink_duration_ms | None: ...
     @_typing.overload
@@ -341,6 +350,8 @@ class MotionSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__loop) -> _WhichOneofReturnType__loop | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speech_motion) -> _WhichOneofReturnType__speech_motion | None: ...
 
 Global___MotionSettings: _TypeAlias = MotionSettings  # noqa: Y015
 
@@ -444,6 +455,7 @@ class AnimateRequest(_message.Message):
     FRAME_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_SEGMENT_INDEX_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
     framing: Global___Framing.ValueType
     """Which part of the picture."""
     size_px: _builtins.int
@@ -474,6 +486,13 @@ class AnimateRequest(_message.Message):
     def frame_rate(self) -> _common_pb2.FrameRate:
         """Frames per second."""
 
+    @_builtins.property
+    def speech(self) -> _common_pb2.ObjectRef:
+        """The speech of the video, 16-bit PCM WAV: head, brows, blinks and breath follow it. Neither read nor checked where
+        the motion is a loop or `motion.speech_motion` is 0. MEDIA_UNREADABLE: another kind of file; MEDIA_TOO_LARGE: more
+        bytes than 48 kHz stereo that is a second longer than the video.
+        """
+
     def __init__(
         self,
         *,
@@ -487,10 +506,11 @@ class AnimateRequest(_message.Message):
         frame_count: _builtins.int = ...,
         first_segment_index: _builtins.int = ...,
         engine: _common_pb2.EngineChoice.ValueType = ...,
+        speech: _common_pb2.ObjectRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "face", b"face", "frame_rate", b"frame_rate", "motion", b"motion", "portrait", b"portrait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "face", b"face", "frame_rate", b"frame_rate", "motion", b"motion", "portrait", b"portrait", "speech", b"speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "engine", b"engine", "face", b"face", "first_segment_index", b"first_segment_index", "frame_count", b"frame_count", "frame_rate", b"frame_rate", "framing", b"framing", "motion", b"motion", "portrait", b"portrait", "size_px", b"size_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "engine", b"engine", "face", b"face", "first_segment_index", b"first_segment_index", "frame_count", b"frame_count", "frame_rate", b"frame_rate", "framing", b"framing", "motion", b"motion", "portrait", b"portrait", "size_px", b"size_px", "speech", b"speech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,6 @@
 """Judge finished videos with the independent quality meter, against the acceptance bars of the embedded engines.
 
-    python tools/quality.py [--server HOST:PORT] [--size 512] [--out out/quality] [PORTRAIT…]
+    python tools/quality.py [--server HOST:PORT] [--size 512] [--speech-motion 0] [--out out/quality] [PORTRAIT…]
 
 makes a video of every sample portrait in English and Russian, measures it, prints the bars that it misses, and leaves
 videos, figures (JSON) and framed portraits in the output folder. Needs ../shared.
@@ -184,10 +184,12 @@ def write_framed_portrait(sample: Sample, size_px: int, target: Path) -> None:
     cv2.imwrite(str(target), framed.bgr)
 
 
-def make_video(sample: Sample, speech: Path, target: Path, *, size_px: int, server: str | None) -> None:
+def make_video(
+    sample: Sample, speech: Path, target: Path, *, size_px: int, server: str | None, speech_motion: float
+) -> None:
     """Make a video with the command line that users have."""
     command = [sys.executable, "-m", "visema_client", "generate", str(sample.path), str(speech)]
-    command += ["-o", str(target), "--size", str(size_px), "--json"]
+    command += ["-o", str(target), "--size", str(size_px), "--speech-motion", str(speech_motion), "--json"]
     if server:
         command += ["--server", server]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -199,6 +201,7 @@ def main() -> None:
     parser.add_argument("portraits", nargs="*", help="names such as mona_lisa; all when none is given")
     parser.add_argument("--server", help="orchestrator to use; a private stack when not given")
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--speech-motion", type=float, default=0.0, help="how much the head follows the speech")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -210,7 +213,14 @@ def main() -> None:
         write_framed_portrait(sample, arguments.size, framed)
         for language, speech in SPEECH.items():
             video = arguments.out / f"{sample.name}_{language}.mp4"
-            make_video(sample, speech, video, size_px=arguments.size, server=arguments.server)
+            make_video(
+                sample,
+                speech,
+                video,
+                size_px=arguments.size,
+                server=arguments.server,
+                speech_motion=arguments.speech_motion,
+            )
             figures = measure(framed, speech, video)
             video.with_suffix(".json").write_text(json.dumps(figures, indent=1))
             misses = missed(figures, bars_for(sample))

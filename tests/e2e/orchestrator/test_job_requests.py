@@ -116,6 +116,7 @@ async def test_references_that_are_not_the_callers_or_not_right_are_refused(clie
         ("spec.encoding.still_frames", lambda spec: spec.encoding.still_frames.append(50)),
         ("spec.motion.blinks_per_minute", lambda spec: setattr(spec.motion, "blinks_per_minute", 41)),
         ("spec.motion.head_motion", lambda spec: setattr(spec.motion, "head_motion", float("nan"))),
+        ("spec.motion.speech_motion", lambda spec: setattr(spec.motion, "speech_motion", 2.1)),
         ("spec.lip_sync.mouth_strength", lambda spec: setattr(spec.lip_sync, "mouth_strength", -1)),
         ("spec.title", lambda spec: setattr(spec, "title", "x" * 201)),
         ("spec.framing", lambda spec: setattr(spec, "framing", 17)),

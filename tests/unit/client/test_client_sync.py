@@ -93,6 +93,13 @@ def test_settings_that_are_not_given_are_left_to_the_server() -> None:
     assert not VideoSettings().job_spec().ListFields()
 
 
+def test_motion_that_follows_the_speech_is_no_loop_unless_the_caller_says_so() -> None:
+    following = VideoSettings(speech_motion=0.5).job_spec().motion
+    assert (following.speech_motion, following.HasField("loop"), following.loop) == (0.5, True, False)
+    assert not VideoSettings(speech_motion=0).job_spec().motion.HasField("loop")
+    assert VideoSettings(speech_motion=1, loop=True).job_spec().motion.loop
+
+
 def test_quality_and_bit_rate_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="either crf or bitrate"):
         VideoSettings(crf=18, bitrate_bps=1_000_000)

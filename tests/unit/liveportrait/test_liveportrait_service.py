@@ -21,8 +21,11 @@ from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import (
     CheckpointMissing,
     DeviceBusy,
+    ForeignObject,
     ImageTooLarge,
     InvalidInput,
+    MediaTooLarge,
+    MediaUnreadable,
     NoFaceFound,
     ObjectMismatch,
     ObjectNotFound,
@@ -197,6 +200,52 @@ async def test_motion_that_never_repeats_is_the_same_when_it_is_rendered_from_th
     assert [each.object.sha256 for each in rest] == [each.object.sha256 for each in whole[1:]]
 
 
+async def test_an_endless_motion_follows_the_speech_and_a_loop_does_not_even_look_at_it(
+    object_store: ObjectStore, store_config: StoreConfig
+) -> None:
+    owner = tenant()
+    portrait = await stored(object_store, owner, "portrait_girl.jpg")
+    speech = await stored(object_store, owner, "speech_en_5s.wav")
+    nothing = common_pb2.ObjectRef(bucket="elsewhere", key="media/somebody/nothing", sha256="0" * 64, size_bytes=1)
+    endless = portrait_pb2.MotionSettings(loop=False)
+    deaf = portrait_pb2.MotionSettings(loop=False, speech_motion=0)
+    async with stage(store_config) as stub:
+
+        async def shown(motion: portrait_pb2.MotionSettings, ref: common_pb2.ObjectRef | None) -> list[str]:
+            found = await replies(stub, wish(portrait, owner, motion=motion, speech=ref))
+            return [each.object.sha256 for each in segments_of(found)]
+
+        still = await shown(endless, None)
+        following = await shown(endless, speech)
+        assert following != still
+        assert await shown(endless, speech) == following, "the same again"
+        assert await shown(deaf, nothing) == await shown(deaf, None) == still
+        assert await shown(portrait_pb2.MotionSettings(), nothing) == await shown(portrait_pb2.MotionSettings(), None)
+
+
+async def test_speech_that_cannot_be_used_is_refused_before_any_frame(
+    object_store: ObjectStore, store_config: StoreConfig
+) -> None:
+    owner = tenant()
+    portrait = await stored(object_store, owner, "portrait_girl.jpg")
+    speech = await stored(object_store, owner, "speech_en_5s.wav")
+    foreign = await stored(object_store, tenant(), "speech_en_5s.wav")
+    wrong, absent, large = (common_pb2.ObjectRef.FromString(speech.SerializeToString()) for _ in range(3))
+    wrong.sha256 = "0" * 64
+    absent.key = f"media/{owner}/nothing"
+    large.size_bytes = 10_000_000
+    motion = portrait_pb2.MotionSettings(loop=False)
+    async with stage(store_config) as stub:
+        for ref, error in (
+            (foreign, ForeignObject),
+            (wrong, ObjectMismatch),
+            (absent, ObjectNotFound),
+            (large, MediaTooLarge),
+            (portrait, MediaUnreadable),
+        ):
+            assert isinstance(await error_of(replies(stub, wish(portrait, owner, motion=motion, speech=ref))), error)
+
+
 async def test_the_whole_picture_keeps_its_shape(object_store: ObjectStore, store_config: StoreConfig) -> None:
     owner = tenant()
     portrait = await stored(object_store, owner, "portrait_mona_lisa.jpg")
@@ -255,6 +304,7 @@ async def test_inspect_lists_the_faces_from_left_to_right(object_store: ObjectSt
         ({"frame_count": 25 * 601}, "frame_count"),
         ({"motion": portrait_pb2.MotionSettings(head_motion=3.0)}, "motion.head_motion"),
         ({"motion": portrait_pb2.MotionSettings(head_motion=float("nan"))}, "motion.head_motion"),
+        ({"motion": portrait_pb2.MotionSettings(speech_motion=2.5)}, "motion.speech_motion"),
         ({"framing": 17}, "framing"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ REQUEST = AnimationRequest(
     tenant="default",
     work_id="job-1",
     portrait_sha256="ab" * 32,
+    speech_sha256=None,
     face=FaceChoice(),
     framing=Framing.BUST,
     motion=MotionSettings(),
@@ -81,6 +83,22 @@ def test_a_loop_is_shared_by_jobs_and_lengths_and_an_endless_motion_belongs_to_i
     assert keys.segment(5) != make_keys(
         replace(endless, frame_count=140), Layout(25, 0), ENGINE, SegmentCodec.JPEG_97
     ).segment(5), "the last segments differ in length"
+
+
+def test_speech_and_how_much_it_moves_are_part_of_the_key_of_a_motion_that_follows_it_only() -> None:
+    def digest(speech_sha256: str | None, **motion: Any) -> str:
+        request = replace(REQUEST, speech_sha256=speech_sha256, motion=MotionSettings(**motion))
+        return make_keys(request, Layout(25, 0), ENGINE, SegmentCodec.JPEG_97).digest
+
+    one, other = "12" * 32, "34" * 32
+    keys = [
+        digest(None, loop=False),
+        digest(one, loop=False),
+        digest(other, loop=False),
+        digest(one, loop=False, speech_motion=0.5),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert digest(None, speech_motion=0.5) == digest(None), "a loop is the same whatever is said"
 
 
 def test_a_manifest_survives_storage() -> None:

@@ -54,6 +54,18 @@ def test_the_request_to_stage_one_says_everything() -> None:
     assert (request.size_px, request.frame_count, request.face.index, request.context.tenant) == (300, 83, 2, "t")
 
 
+def test_stage_one_hears_the_speech_of_a_job_whose_motion_is_no_loop() -> None:
+    speech, context = common_pb2.ObjectRef(key="jobs/t/w/speech.wav"), common_pb2.WorkContext(tenant="t", work_id="w")
+    for motion, hears in (
+        (portrait_pb2.MotionSettings(), False),
+        (portrait_pb2.MotionSettings(loop=True), False),
+        (portrait_pb2.MotionSettings(loop=False), True),
+    ):
+        request = wishes.animate_request(wishes.without_avatar(job(motion=motion)), context, 83, speech)
+        assert request.HasField("speech") is hears
+        assert request.speech == (speech if hears else common_pb2.ObjectRef())
+
+
 @pytest.mark.parametrize("limit", [0, 0.49, 2.01, float("inf")])
 def test_a_speaking_rate_out_of_range_is_refused(limit: float) -> None:
     text = jobs_pb2.SpeechText(text="hello", speaking_rate=limit)

@@ -56,7 +56,10 @@ class VideoSettings:
         expression: Expression to hold. Default `neutral`.
         expression_strength: 0 to 1. Default 0.6.
         seed: Seed of everything random. Default 1.
-        loop: Repeat a seamless loop. Default true.
+        loop: Repeat a seamless loop, which is kept for the portrait's next videos. Default true, except where
+            `speech_motion` is above 0.
+        speech_motion: How much head, brows, blinks and breath follow the speech: 0 to 2; a loop follows none.
+            Default 1 where `loop` is false.
         mouth_strength: 0 to 1.5. Default 1.
         crf: Constant quality, 0 to 51. Default 18.
         bitrate_bps: Average bit rate instead of constant quality.
@@ -85,6 +88,7 @@ class VideoSettings:
     expression_strength: float | None = None
     seed: int | None = None
     loop: bool | None = None
+    speech_motion: float | None = None
     mouth_strength: float | None = None
     crf: int | None = None
     bitrate_bps: int | None = None
@@ -151,7 +155,8 @@ class VideoSettings:
             expression=_EXPRESSIONS[self.expression] if self.expression else portrait_pb2.EXPRESSION_PRESET_UNSPECIFIED,
             expression_strength=self.expression_strength,
             seed=self.seed,
-            loop=self.loop,
+            loop=False if self.loop is None and self.speech_motion else self.loop,
+            speech_motion=self.speech_motion,
         )
         return motion if motion.ListFields() else None  # a job of an avatar keeps the avatar's motion
 

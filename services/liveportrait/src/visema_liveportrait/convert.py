@@ -55,13 +55,15 @@ def to_request(message: portrait_pb2.AnimateRequest, max_video_s: float) -> Anim
         raise InvalidInput(
             f"{message.frame_count} frames are wanted; 1 to {longest} are possible.", field="frame_count"
         )
+    motion = to_motion(message.motion)
     return AnimationRequest(
         tenant=check_tenant_name(message.context.tenant),
         work_id=message.context.work_id,
         portrait_sha256=message.portrait.sha256,
+        speech_sha256=message.speech.sha256 if message.HasField("speech") and motion.follows_speech else None,
         face=to_face_choice(message.face),
         framing=_known(_FRAMINGS, message.framing, "framing"),
-        motion=to_motion(message.motion),
+        motion=motion,
         size_px=size,
         frame_rate=rate,
         frame_count=message.frame_count,
@@ -106,6 +108,7 @@ def to_motion(message: portrait_pb2.MotionSettings) -> MotionSettings:
             "expression_strength",
             "seed",
             "loop",
+            "speech_motion",
         )
         if message.HasField(name)
     }

@@ -16,6 +16,7 @@ from visema_liveportrait.faces import FaceChoice
 from visema_liveportrait.motion_settings import MotionSettings
 
 FORMAT = 1  # of keys and manifests; a change makes all stored loops new
+ENDLESS_FORMAT = 2  # of motion that is no loop; a change leaves stored loops alone
 MANIFEST_TYPE = "application/json"
 
 
@@ -27,6 +28,7 @@ class AnimationRequest:
         tenant: Owner of every object.
         work_id: Job or avatar; names temporary objects.
         portrait_sha256: Of the portrait's bytes.
+        speech_sha256: Of the audio that the motion follows; None when it follows none.
         face: Which face.
         framing: Which part of the picture.
         motion: How it moves.
@@ -39,6 +41,7 @@ class AnimationRequest:
     tenant: str
     work_id: str
     portrait_sha256: str
+    speech_sha256: str | None
     face: FaceChoice
     framing: Framing
     motion: MotionSettings
@@ -117,6 +120,7 @@ def make_keys(request: AnimationRequest, layout: Layout, engine: EngineDescripti
         [layout.segment_frames, layout.loop_frames],
         list(engine.identity()),
         codec,
+        *([] if motion.loop else [ENDLESS_FORMAT, request.speech_sha256, motion.speech_motion]),
     )
     return KeyMaker(request, layout, digest)
 

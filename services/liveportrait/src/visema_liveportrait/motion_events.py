@@ -7,7 +7,8 @@ an endless motion numbers them for ever.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -66,32 +67,62 @@ class Windows:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, self.stream, wrapped])))
 
 
-def closure(time_s: FloatArray, windows: Windows, blink_s: float, frame_s: float) -> FloatArray:
-    """How far the lids are closed at the given times (ascending): float64 in [0, 1].
+@dataclass(frozen=True, slots=True)
+class Blinks:
+    """All blinks of a motion.
 
-    No blink crosses the edge of its window, so none crosses the seam of a loop.
+    No blink crosses the edge of its window, so none crosses the seam of a loop, except those that are moved.
+
+    Attributes:
+        windows: One blink each.
+        mean_s: Mean length of a blink.
+        frame_s: Length of a frame.
+        moved: Middle in seconds of each blink that is not where its window drew it, by the window's number; less than
+            a window's length away from there.
     """
-    closed = np.zeros_like(time_s)
-    for number in windows.numbers(time_s):
-        generator = windows.generator(number)
+
+    windows: Windows
+    mean_s: float
+    frame_s: float
+    moved: Mapping[int, float] = field(default_factory=dict)
+
+    def middle_s(self, number: int) -> float:
+        """When the blink of window `number` is at its middle."""
+        return self._drawn(number)[0]
+
+    def closure(self, time_s: FloatArray) -> FloatArray:
+        """How far the lids are closed at the given times (ascending): float64 in [0, 1]."""
+        closed = np.zeros_like(time_s)
+        for number in self._near(time_s):
+            middle_s, closing_s, resting_s, opening_s = self._drawn(number)
+            into_s = time_s - (middle_s - (closing_s + resting_s + opening_s) / 2.0)
+            falling = smoothstep(into_s / closing_s)
+            rising = smoothstep((into_s - closing_s - resting_s) / opening_s) ** OPENING_EASE
+            closed = np.maximum(closed, np.minimum(falling, 1.0 - rising))
+        return closed
+
+    def _near(self, time_s: FloatArray) -> range:
+        """Windows whose blinks may show at the given times."""
+        inside = self.windows.numbers(time_s)
+        return range(max(inside.start - 1, 0), inside.stop + 1) if self.moved else inside
+
+    def _drawn(self, number: int) -> tuple[float, float, float, float]:
+        """Middle of a blink, and how long it closes, rests and opens, in seconds."""
+        windows, generator = self.windows, self.windows.generator(number)
         length_s = float(
             np.clip(
-                blink_s * (1.0 + generator.uniform(-BLINK_LENGTH_SPREAD, BLINK_LENGTH_SPREAD)),
+                self.mean_s * (1.0 + generator.uniform(-BLINK_LENGTH_SPREAD, BLINK_LENGTH_SPREAD)),
                 SHORTEST_BLINK_S,
                 LONGEST_BLINK_S,
             )
         )
         closing_s = CLOSING_SHARE * length_s
-        resting_s = max(RESTING_SHARE * length_s, RESTING_FRAMES * frame_s)
+        resting_s = max(RESTING_SHARE * length_s, RESTING_FRAMES * self.frame_s)
         opening_s = max(length_s - closing_s - resting_s, closing_s)
         whole_s = closing_s + resting_s + opening_s
         spread = min(BLINK_PLACE_SPREAD, 0.5 - (whole_s / 2.0 + BLINK_CLEARANCE_S) / windows.length_s)
         middle_s = (number + 0.5 + generator.uniform(-1.0, 1.0) * max(spread, 0.0)) * windows.length_s
-        into_s = time_s - (middle_s - whole_s / 2.0)
-        falling = smoothstep(into_s / closing_s)
-        rising = smoothstep((into_s - closing_s - resting_s) / opening_s) ** OPENING_EASE
-        closed = np.maximum(closed, np.minimum(falling, 1.0 - rising))
-    return closed
+        return self.moved.get(number, middle_s), closing_s, resting_s, opening_s
 
 
 def gaze(time_s: FloatArray, windows: Windows, strength: float) -> tuple[FloatArray, FloatArray]:

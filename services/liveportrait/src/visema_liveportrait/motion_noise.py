@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 
 SPECTRAL_SLOPE = 2.6  # fall-off of head sway above its corner frequency
 ENDLESS_TONE_COUNT = 40
-ENDLESS_LOWEST_HZ = 0.04  # one sway in 25 s
+ENDLESS_LOWEST = 0.4  # of the corner, about one sway in 10 s as in a loop: what is slower holds the head aside for long
 NORMALISING_SPAN_S = 120.0  # an endless curve is scaled by its peak over this span
 NORMALISING_RATE_HZ = 5.0  # above twice the highest content
 
@@ -51,7 +51,8 @@ def draw_noise(
     if period_s is None:
         steps = np.linspace(0.0, 1.0, ENDLESS_TONE_COUNT + 1)
         places = steps[:-1] + generator.uniform(0.0, 1.0, ENDLESS_TONE_COUNT) / ENDLESS_TONE_COUNT
-        frequencies = ENDLESS_LOWEST_HZ + places * (highest_hz - ENDLESS_LOWEST_HZ)
+        lowest_hz = ENDLESS_LOWEST * corner_hz
+        frequencies = lowest_hz + places * (highest_hz - lowest_hz)
         span_s = NORMALISING_SPAN_S
     else:
         frequencies = np.arange(1, max(2, int(highest_hz * period_s)) + 1) / period_s

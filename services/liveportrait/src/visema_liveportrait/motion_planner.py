@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,14 +13,16 @@ from visema_liveportrait.motion_events import (
     BLINK_STREAM,
     LOOK_STREAM,
     LOOK_WINDOW_S,
+    Blinks,
     Windows,
-    closure,
     gaze,
     whole_events,
 )
 from visema_liveportrait.motion_noise import SmoothNoise, draw_noise
 from visema_liveportrait.motion_plan import MotionPlan
 from visema_liveportrait.motion_settings import Expression, MotionSettings
+from visema_liveportrait.motion_speech import BreathShift, SpeechGestures, breath_shift, moved_blinks
+from visema_liveportrait.speech_cues import SpeechCues
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -78,13 +80,20 @@ class MotionPlanner:
     Every value depends on the frame's own time only, so ranges can be planned in any order and size.
     """
 
-    def __init__(self, settings: MotionSettings, frame_rate: Fraction, loop_frames: int | None) -> None:
+    def __init__(
+        self,
+        settings: MotionSettings,
+        frame_rate: Fraction,
+        loop_frames: int | None,
+        cues: SpeechCues | None = None,
+    ) -> None:
         """Draw the motion.
 
         Args:
             settings: How it moves.
             frame_rate: Frames per second.
             loop_frames: Frames after which everything repeats; None never repeats.
+            cues: Of the speech that a motion without a loop follows.
         """
         if frame_rate <= 0 or (loop_frames is not None and loop_frames < 1):
             raise ValueError(f"no motion at {frame_rate} frames per second and {loop_frames} frames per loop")
@@ -99,9 +108,13 @@ class MotionPlanner:
             self._rest, self._scales = self._bound_sways()
             if self._begins_lively():
                 break
-        self._blinks = self._blink_windows()
+        self._blinks = self._draw_blinks()
         self._looks = self._look_windows()
         self._breath_hz, self._breath_wander = self._draw_breath()
+        self._gestures: SpeechGestures | None = None
+        self._breath_shift: BreathShift | None = None
+        if cues is not None and settings.follows_speech and loop_frames is None:
+            self._follow(cues)
 
     def plan(self, first_frame: int, frame_count: int) -> MotionPlan:
         """Motion of frames `first_frame` to `first_frame + frame_count`."""
@@ -123,9 +136,11 @@ class MotionPlanner:
             settings.head_motion * sway.peak * np.clip(scale * (noise.at(time_s + self._start_s) - rest), -1.0, 1.0)
             for sway, noise, rest, scale in zip(SWAYS, self._noises, self._rest, self._scales, strict=True)
         )
-        closed = np.zeros_like(time_s)
-        if self._blinks is not None:
-            closed = closure(time_s, self._blinks, settings.blink_duration_ms / 1000.0, float(1 / self.frame_rate))
+        brow = np.maximum(brow, 0.0)
+        if self._gestures is not None:
+            turn = self._gestures.turns_deg(time_s)
+            yaw, pitch, roll, brow = yaw + turn[0], pitch + turn[1], roll + turn[2], brow + self._gestures.brow(time_s)
+        closed = np.zeros_like(time_s) if self._blinks is None else self._blinks.closure(time_s)
         look_x, look_y = np.zeros_like(time_s), np.zeros_like(time_s)
         if settings.gaze_wander > 0:
             look_x, look_y = gaze(time_s, self._looks, settings.gaze_wander)
@@ -143,21 +158,36 @@ class MotionPlanner:
             breath=series(self._breath(time_s)),
             left_open=series(1.0 - closed),
             right_open=series(1.0 - closed),
-            brow_lift=series(np.maximum(brow, 0.0) + BROW_PER_BLINK * closed),
+            brow_lift=series(brow + BROW_PER_BLINK * closed),
             gaze_x_deg=series(look_x - EYES_HOLD_TARGET * yaw),
             gaze_y_deg=series(look_y - EYES_HOLD_TARGET * pitch),
             expression_weight=series(np.full_like(time_s, weight)),
             expression=settings.expression,
         )
 
-    def _blink_windows(self) -> Windows | None:
+    def _follow(self, cues: SpeechCues) -> None:
+        """Let the speech change what was drawn without it."""
+        settings = self.settings
+        strength = settings.speech_motion
+        self._gestures = SpeechGestures.draw(cues, settings.seed, strength * min(settings.head_motion, 1.0))
+        if self._blinks is not None:
+            moved = moved_blinks(cues.pauses, self._blinks, settings.seed, strength)
+            self._blinks = replace(self._blinks, moved=moved)
+        if self._breath_hz > 0:
+            self._breath_shift = breath_shift(cues.pauses, self._breath_phase, self._breath_hz, strength)
+
+    def _draw_blinks(self) -> Blinks | None:
         settings = self.settings
         if settings.blinks_per_minute == 0 or settings.blink_duration_ms == 0:
             return None
-        if self._loop_s is None:
-            return Windows(settings.seed, BLINK_STREAM, 60.0 / settings.blinks_per_minute, None)
-        count = whole_events(settings.blinks_per_minute, self._loop_s)
-        return Windows(settings.seed, BLINK_STREAM, self._loop_s / count, count) if count else None
+        length_s, count = 60.0 / settings.blinks_per_minute, None
+        if self._loop_s is not None:
+            count = whole_events(settings.blinks_per_minute, self._loop_s)
+            if count == 0:
+                return None
+            length_s = self._loop_s / count
+        windows = Windows(settings.seed, BLINK_STREAM, length_s, count)
+        return Blinks(windows, settings.blink_duration_ms / 1000.0, float(1 / self.frame_rate))
 
     def _look_windows(self) -> Windows:
         if self._loop_s is None:
@@ -193,9 +223,15 @@ class MotionPlanner:
     def _breath(self, time_s: FloatArray) -> FloatArray:
         if self._breath_hz == 0 or self.settings.breathing == 0:
             return np.zeros_like(time_s)
-        wander = self._breath_wander.at(time_s) - self._breath_wander.at(np.zeros(1))
-        phase = 2.0 * math.pi * self._breath_hz * time_s + BREATH_WANDER * wander
+        phase = self._breath_phase(time_s)
+        if self._breath_shift is not None:
+            phase = phase + self._breath_shift.at(time_s)
         return self.settings.breathing * (0.5 - 0.5 * np.cos(phase + BREATH_SKEW * np.sin(phase)))
+
+    def _breath_phase(self, time_s: FloatArray) -> FloatArray:
+        """Phase of the breath without speech, in radians."""
+        wander = self._breath_wander.at(time_s) - self._breath_wander.at(np.zeros(1))
+        return 2.0 * math.pi * self._breath_hz * time_s + BREATH_WANDER * wander
 
 
 def _search_grid(loop_s: float | None) -> FloatArray:

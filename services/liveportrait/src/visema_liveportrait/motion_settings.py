@@ -32,6 +32,7 @@ class MotionSettings:
         expression_strength: 0 to 1.
         seed: Of everything random.
         loop: True repeats a seamless loop, False moves on for ever.
+        speech_motion: How much the motion follows the speech, 0 to 2; a loop never does.
     """
 
     blinks_per_minute: float = 17.0
@@ -44,6 +45,12 @@ class MotionSettings:
     expression_strength: float = 0.6
     seed: int = 1
     loop: bool = True
+    speech_motion: float = 1.0
+
+    @property
+    def follows_speech(self) -> bool:
+        """Whether the speech makes a difference."""
+        return not self.loop and self.speech_motion > 0
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -61,4 +68,5 @@ _RANGES = (
     ("gaze_wander", 0.0, 2.0),
     ("expression_strength", 0.0, 1.0),
     ("seed", 0.0, 2.0**32 - 1),
+    ("speech_motion", 0.0, 2.0),
 )

@@ -18,6 +18,7 @@ from visema_kit.errors import ImageTooLarge, InvalidInput, ObjectMismatch, Objec
 from visema_kit.executor import DeviceThread
 from visema_kit.keys import check_tenant
 from visema_kit.metrics import Metrics
+from visema_media.audio import CANONICAL_RATE_HZ, mono_16k
 from visema_media.limits import MediaLimits
 from visema_media.segments import MEDIA_TYPE, SegmentCodec, write_segment
 
@@ -27,9 +28,12 @@ from visema_liveportrait.engines.protocol import AnimationEngine, RenderedFrames
 from visema_liveportrait.faces import AnalysedPortrait, analyse_portrait, select_face, warnings_for
 from visema_liveportrait.loops import MANIFEST_TYPE, AnimationRequest, KeyMaker, Layout, Manifest, make_keys
 from visema_liveportrait.motion_planner import MotionPlanner, loop_frame_count
+from visema_liveportrait.speech_cues import SpeechCues, read_cues
 
 ANALYSED_PIXELS = 80_000_000  # of pictures kept in memory, 240 MB
 MANIFEST_LIMIT_BYTES = 64 * 1024
+CANONICAL_BYTES_PER_S = 2 * 2 * CANONICAL_RATE_HZ  # of the largest speech that other stages write: stereo
+SPEECH_SLACK_S = 1.0  # a speech may be so much longer than its video
 SEGMENTS_AHEAD = 2  # rendered and not yet stored
 LOOP_CACHE, PORTRAIT_CACHE = "loop-segment", "prepared-portrait"
 
@@ -92,6 +96,7 @@ class Opened:
         keys: Names of the objects.
         manifest: About the portrait and its face.
         portrait: Reference to the portrait.
+        cues: Of the speech that the motion follows; None when it follows none.
         stored: Stored segments by their index, as far as the request needs them.
     """
 
@@ -100,6 +105,7 @@ class Opened:
     keys: KeyMaker
     manifest: Manifest
     portrait: common_pb2.ObjectRef
+    cues: SpeechCues | None
     stored: dict[int, common_pb2.ObjectRef]
 
     @property
@@ -145,12 +151,17 @@ class Pipeline:
             return await self._analyse(portrait, tenant, clock)
 
     async def open(
-        self, request: AnimationRequest, portrait: common_pb2.ObjectRef, engine: AnimationEngine, clock: StageClock
+        self,
+        request: AnimationRequest,
+        portrait: common_pb2.ObjectRef,
+        speech: common_pb2.ObjectRef,
+        engine: AnimationEngine,
+        clock: StageClock,
     ) -> Opened:
-        """Check a request and find out what exists already; renders nothing.
+        """Check a request and find out what exists already; renders nothing. Reads the speech that the motion follows.
 
         Raises: as `inspect`, and SeveralFaces. InvalidInput: there is no such segment. ObjectNotFound, ObjectMismatch,
-            ForeignObject: the portrait's reference is wrong.
+            ForeignObject: a reference is wrong. MediaUnreadable, MediaTooLarge: the speech cannot be used.
         """
         layout = self._layout(request)
         segments = layout.segment_count(request.frame_count)
@@ -159,6 +170,7 @@ class Pipeline:
                 f"The animation has {segments} segments; there is none with index {request.first_segment}.",
                 field="first_segment_index",
             )
+        cues = await self._cues(request, speech, clock)
         keys = make_keys(request, layout, engine.describe(), self._config.codec)
         needed = sorted({layout.stored_index(index) for index in range(request.first_segment, segments)})
         with clock.storage():
@@ -171,7 +183,7 @@ class Pipeline:
         else:
             await self._check_portrait(portrait, request.tenant, clock)
         stored = {index: ref for index, ref in zip(needed, refs, strict=True) if ref is not None}
-        return Opened(request, engine, keys, manifest, portrait, stored)
+        return Opened(request, engine, keys, manifest, portrait, cues, stored)
 
     async def segments(self, opened: Opened, clock: StageClock) -> AsyncGenerator[StoredSegment, None]:
         """Deliver segments in order, each as soon as it is stored. Close the generator to stop the work."""
@@ -220,7 +232,9 @@ class Pipeline:
         self._count(PORTRAIT_CACHE, hit=self._preparer.holds(key))
         prepared = await clock.compute_on(self.device, self._preparer.prepare, key, engine, analysed)
         loop_frames = opened.layout.loop_frames or None
-        planner = await clock.compute_on(self.device, MotionPlanner, request.motion, request.frame_rate, loop_frames)
+        planner = await clock.compute_on(
+            self.device, MotionPlanner, request.motion, request.frame_rate, loop_frames, opened.cues
+        )
         return PieceRenderer(prepared, planner)
 
     async def _begin_segment(
@@ -308,6 +322,19 @@ class Pipeline:
             analysed = await clock.compute_on(self.device, analyse_portrait, content, self._config.limits)
             self._analysed.put(portrait.sha256, analysed)
         return analysed
+
+    async def _cues(
+        self, request: AnimationRequest, speech: common_pb2.ObjectRef, clock: StageClock
+    ) -> SpeechCues | None:
+        """The rhythm of the speech that the motion follows."""
+        if request.speech_sha256 is None:
+            return None
+        longest_s = float(request.frame_count / request.frame_rate) + SPEECH_SLACK_S
+        with clock.storage():
+            wav = await self._store.get(speech, request.tenant, round(longest_s * CANONICAL_BYTES_PER_S))
+        clock.bytes_read(len(wav))
+        with clock.compute():
+            return await asyncio.to_thread(lambda: read_cues(mono_16k(wav)))
 
     async def _stored_manifest(
         self, ref: common_pb2.ObjectRef | None, tenant: str, clock: StageClock

@@ -93,7 +93,7 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         chosen = self._engines.choose(engine_choice(request.engine, "engine"))
         engine = chosen.info()
         with self._slots.taken(), StageClock(STAGE, engine, self._metrics) as clock:
-            opened = await self._pipeline.open(wanted, request.portrait, chosen.engine, clock)
+            opened = await self._pipeline.open(wanted, request.portrait, request.speech, chosen.engine, clock)
             if opened.renders:
                 chosen.engine.check_room()
             for text in opened.manifest.warnings:

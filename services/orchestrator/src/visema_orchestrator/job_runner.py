@@ -268,7 +268,7 @@ class JobRunner:
         writer = ProgressWriter(self.database, self.hub, self.executor, run.tenant, run.job.job_id)
         spec = run.job.spec
         request = PipelineRequest(
-            animate=wishes.animate_request(run.look, run.context, prepared.frame_count),
+            animate=wishes.animate_request(run.look, run.context, prepared.frame_count, prepared.audio),
             audio=prepared.audio,
             words=prepared.words,
             lip_sync=spec.lip_sync,

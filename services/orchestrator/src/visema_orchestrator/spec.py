@@ -33,6 +33,7 @@ MOTION_RANGES: dict[str, tuple[float, float]] = {
     "breathing": (0, 2),
     "gaze_wander": (0, 2),
     "expression_strength": (0, 1),
+    "speech_motion": (0, 2),
 }
 
 
@@ -120,9 +121,12 @@ def with_defaults(look: avatars_pb2.AvatarSpec) -> avatars_pb2.AvatarSpec:
 
 
 def animate_request(
-    look: avatars_pb2.AvatarSpec, context: common_pb2.WorkContext, frame_count: int
+    look: avatars_pb2.AvatarSpec,
+    context: common_pb2.WorkContext,
+    frame_count: int,
+    speech: common_pb2.ObjectRef | None = None,
 ) -> portrait_pb2.AnimateRequest:
-    """The request to stage 1 for somebody who looks like this."""
+    """The request to stage 1 for somebody who looks like this and, where the motion is no loop, says this."""
     request = portrait_pb2.AnimateRequest(
         context=context,
         portrait=look.portrait,
@@ -135,6 +139,8 @@ def animate_request(
     )
     if look.HasField("face"):
         request.face.CopyFrom(look.face)
+    if speech is not None and look.motion.HasField("loop") and not look.motion.loop:
+        request.speech.CopyFrom(speech)
     return request
 
 

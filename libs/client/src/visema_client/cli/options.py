@@ -51,6 +51,16 @@ Gaze = Annotated[
     float | None,
     typer.Option("--gaze", min=0, max=2, help="How much the gaze wanders (1).", rich_help_panel=PICTURE_PANEL),
 ]
+SpeechMotion = Annotated[
+    float | None,
+    typer.Option(
+        "--speech-motion",
+        min=0,
+        max=2,
+        help="How much the head follows the speech (0); 1 is natural. Takes a little longer.",
+        rich_help_panel=PICTURE_PANEL,
+    ),
+]
 ExpressionOption = Annotated[
     Expression | None, typer.Option("--expression", help="Expression to hold.", rich_help_panel=PICTURE_PANEL)
 ]

@@ -20,6 +20,8 @@ RECIPES = {
     "liveportrait/lips": "lip",
     "liveportrait/eyes": "eye",
     "wav2lip/generator": "wav2lip",
+    "wav2lip/syncnet": "syncnet",
+    "wav2lip/s3fd": "s3fd",
 }
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pickle
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,24 +20,11 @@ from visema_kit.checkpoints_store import RECORD_NAME, CheckpointFolder, file_sha
 from visema_kit.errors import CheckpointMissing, LicenseNotAccepted, Unavailable
 
 torch = pytest.importorskip("torch", reason="importing weights needs torch")
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-sys.path.insert(0, str(GOLDEN))
 
-import weights  # noqa: E402 - the recipe in tests/golden
+from golden import weights  # noqa: E402
+from support.official_weights import RECIPES  # noqa: E402
 
 RETARGETING = LIVEPORTRAIT.files[-1]
-MANIFEST_NAMES = {
-    "liveportrait/appearance": "appearance_feature_extractor",
-    "liveportrait/motion": "motion_extractor",
-    "liveportrait/warping": "warping_module",
-    "liveportrait/decoder": "spade_generator",
-    "liveportrait/stitching": "stitching",
-    "liveportrait/lips": "lip",
-    "liveportrait/eyes": "eye",
-    "wav2lip/generator": "wav2lip",
-    "wav2lip/syncnet": "syncnet",
-    "wav2lip/s3fd": "s3fd",
-}
 
 
 def state(network: str, prefix: str = "") -> dict[str, Any]:
@@ -66,9 +52,9 @@ def pinned(path: Path, file: CheckpointFile = RETARGETING) -> CheckpointFile:
     return replace(file, sha256=file_sha256(path), size_bytes=path.stat().st_size)
 
 
-@pytest.mark.parametrize("network", list(MANIFEST_NAMES))
+@pytest.mark.parametrize("network", list(RECIPES))
 def test_layouts_are_those_of_the_official_networks(network: str) -> None:
-    assert layout_of(network) == weights.manifest_shapes(MANIFEST_NAMES[network])
+    assert layout_of(network) == weights.manifest_shapes(RECIPES[network])
 
 
 def test_every_pinned_file_has_a_hash_and_a_source() -> None:

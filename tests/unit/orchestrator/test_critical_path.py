@@ -1,4 +1,4 @@
-"""What a job waited for: parts that add up to its processing time."""
+"""What a job waited for: parts that add up to its duration."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ def timeline(stage: str, start_s: float, last_s: float | None, end_s: float) -> 
     return message
 
 
-def report(*stages: jobs_pb2.StageTimeline, processing_s: float) -> jobs_pb2.JobReport:
-    return jobs_pb2.JobReport(stages=stages, processing_duration=to_duration(processing_s))
-
-
 def test_each_stage_counts_from_the_last_segment_before_it_to_its_own():
-    job = report(
-        timeline("liveportrait", 0.2, 1.2, 1.2),
-        timeline("wav2lip", 0.2, 1.9, 1.9),
-        timeline("encoder", 0.2, 2.0, 2.4),
-        processing_s=2.5,
+    report = jobs_pb2.JobReport(
+        stages=[
+            timeline("liveportrait", 0.2, 1.2, 1.2),
+            timeline("wav2lip", 0.2, 1.9, 1.9),
+            timeline("encoder", 0.2, 2.0, 2.4),
+        ]
     )
-    parts = critical_path_s(job)
+    parts = critical_path_s(report, 2.5)
     assert parts == pytest.approx({"prepare": 0.2, "liveportrait": 1.0, "wav2lip": 0.7, "encoder": 0.5, "publish": 0.1})
     assert sum(parts.values()) == pytest.approx(2.5)
 
 
 def test_spoken_text_comes_before_everything():
-    job = report(
-        timeline("speech", 0.0, None, 0.6),
-        timeline("liveportrait", 0.7, 1.0, 1.0),
-        timeline("wav2lip", 0.7, 1.5, 1.5),
-        timeline("encoder", 0.7, 1.6, 1.7),
-        processing_s=1.7,
+    report = jobs_pb2.JobReport(
+        stages=[
+            timeline("speech", 0.0, None, 0.6),
+            timeline("liveportrait", 0.7, 1.0, 1.0),
+            timeline("wav2lip", 0.7, 1.5, 1.5),
+            timeline("encoder", 0.7, 1.6, 1.7),
+        ]
     )
-    parts = critical_path_s(job)
+    parts = critical_path_s(report, 1.7)
     assert parts["speech"] == pytest.approx(0.6)
     assert sum(parts.values()) == pytest.approx(1.7)
 
 
 def test_a_recovered_job_has_no_negative_parts():
-    job = report(
-        timeline("liveportrait", 0.1, 2.0, 2.0),
-        timeline("wav2lip", 0.1, 0.4, 2.1),
-        timeline("encoder", 0.1, None, 2.2),
-        processing_s=2.1,
+    report = jobs_pb2.JobReport(
+        stages=[
+            timeline("liveportrait", 0.1, 2.0, 2.0),
+            timeline("wav2lip", 0.1, 0.4, 2.1),
+            timeline("encoder", 0.1, None, 2.2),
+        ]
     )
-    assert all(seconds >= 0 for seconds in critical_path_s(job).values())
+    assert all(seconds >= 0 for seconds in critical_path_s(report, 2.1).values())

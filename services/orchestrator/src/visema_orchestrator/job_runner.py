@@ -315,7 +315,7 @@ class JobRunner:
             engine=engine_label(job.report),
             outcome=outcome,
             reason=from_status(job.error).reason if job.state == FAILED else "",
-            critical_path_s=critical_path_s(job.report),
+            critical_path_s=critical_path_s(job.report, seconds),
             quality_score=job.report.quality.score if job.report.HasField("quality") else None,
         )
         log.info(

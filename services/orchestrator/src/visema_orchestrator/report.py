@@ -60,8 +60,8 @@ def make_result(result: encoding_pb2.EncodeResult) -> jobs_pb2.JobResult:
     )
 
 
-def critical_path_s(report: jobs_pb2.JobReport) -> dict[str, float]:
-    """What the job waited for, in seconds that add up to its processing: part (see docs/metrics.md) to seconds.
+def critical_path_s(report: jobs_pb2.JobReport, job_s: float) -> dict[str, float]:
+    """What a job of `job_s` seconds waited for, in seconds that add up to it: part (see docs/metrics.md) to seconds.
 
     A stage's part begins with the last segment of the stage before it: until then that one held the job up.
     """
@@ -74,7 +74,7 @@ def critical_path_s(report: jobs_pb2.JobReport) -> dict[str, float]:
         done_s = _seconds(timeline.end_offset if timeline.stage == ENCODER else done)
         parts[timeline.stage] = max(done_s - reached_s, 0.0)
         reached_s = max(reached_s, done_s)
-    parts["publish"] = max(_seconds(report.processing_duration) - reached_s, 0.0)
+    parts["publish"] = max(job_s - reached_s, 0.0)
     return parts
 
 

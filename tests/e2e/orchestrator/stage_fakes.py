@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,6 +59,7 @@ class _Stage:
         self.name = name
         self.objects = objects
         self.orders = orders
+        self.making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.engine = common_pb2.EngineInfo(
             name="embedded", version="1", degraded=True, degraded_reason=f"{name} is a small one"
         )
@@ -81,13 +82,14 @@ class _Stage:
         await asyncio.sleep(self.orders.pause_s)
 
     async def make(self, key: str, content: bytes) -> tuple[common_pb2.ObjectRef, bool]:
-        """Returns: the object, and whether it existed."""
-        known = await self.objects.stat(key)
-        if known is not None:
-            return known, True
-        stored = await self.objects.put(key, content, "video/x-matroska")
-        self.orders.computed[key] += 1
-        return stored, False
+        """Returns: the object, and whether it existed. Calls that want the same one wait, as in the real stage 1."""
+        async with self.making[key]:
+            known = await self.objects.stat(key)
+            if known is not None:
+                return known, True
+            stored = await self.objects.put(key, content, "video/x-matroska")
+            self.orders.computed[key] += 1
+            return stored, False
 
     def report(self, segments: int, reused: int, frames: int) -> common_pb2.StageReport:
         return common_pb2.StageReport(

@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from harness import PATIENCE_S, Client, no_temporary_objects, orchestrator_process, until
+from harness import PATIENCE_S, Client, no_temporary_objects, orchestrator_here, orchestrator_process, until
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.objects import StoreConfig
+from visema_orchestrator.app import LONE_EXECUTOR
+from visema_orchestrator.store import jobs as jobs_table
+from visema_orchestrator.store.database import Database
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -87,3 +90,27 @@ async def test_an_avatar_is_prepared_after_a_restart(
         assert avatar.state == avatars_pb2.AVATAR_STATE_READY
         await client.close()
     assert all(count == 1 for count in stages.portrait.computed.values())
+
+
+async def test_what_is_left_of_a_job_that_has_ended_elsewhere_goes(
+    variables: dict[str, str], stages: FakeStages, store_config: StoreConfig
+) -> None:
+    """As when this process was taken for dead: at its next sign of progress it sees that the job is not its own."""
+
+    def end(job: jobs_pb2.Job) -> None:
+        job.state = jobs_pb2.JOB_STATE_CANCELLED
+
+    stages.encoder.hang_after = 1
+    database = Database(variables["VISEMA_DATABASE_URL"])
+    async with orchestrator_here(variables) as address:
+        client = Client(address)
+        job = await client.create(await client.spec(seconds=4))
+        await until(lambda: stages.encoder.hanging and len(stages.lips.computed) == 4)
+        assert await database.write(jobs_table.hand_over, job.job_id, LONE_EXECUTOR, "another")
+        assert await database.write(jobs_table.change, job.job_id, "another", end, is_progress=False)
+        waiting, stages.encoder.let_go = stages.encoder.let_go, asyncio.Event()
+        stages.encoder.hang_after = 3
+        waiting.set()  # it goes on a little, which is the sign
+        await no_temporary_objects(store_config, job.job_id)
+        await client.close()
+    database.close()

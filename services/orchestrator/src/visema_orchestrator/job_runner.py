@@ -173,6 +173,9 @@ class JobRunner:
             self._measure(event.job)
         else:
             await self._leave_to_new_owner(job_id)
+        await self._delete_temporary(tenant, job_id)
+
+    async def _delete_temporary(self, tenant: str, job_id: str) -> None:
         try:
             await self._patiently(
                 lambda: self.objects.delete_prefix(job_prefix(tenant, job_id)), self.settings.retry_policy
@@ -188,6 +191,11 @@ class JobRunner:
             try:
                 async with asyncio.timeout(self.settings.job_timeout_s):
                     return await work(run)
+            except JobLost:
+                log.warning("job_lost", job_id=job_id)
+                await self._leave_to_new_owner(job_id)
+                await self._delete_temporary(run.tenant, job_id)  # what the stages stored for us after it had ended
+                return StepResult()
             except TimeoutError as error:
                 raise DeadlineExceeded(
                     f"the job took longer than {self.settings.job_timeout_s:g} s",
@@ -198,10 +206,6 @@ class JobRunner:
             return await self.work.run(job_id, limited())
         except Cancelled:
             return _ended(jobs_pb2.Job(state=jobs.CANCELLED))
-        except JobLost:
-            log.warning("job_lost", job_id=job_id)
-            await self._leave_to_new_owner(job_id)
-            return StepResult()
         except VisemaError as error:
             log.warning("job_failed", job_id=job_id, reason=error.reason, message=error.message)
             return _ended(jobs_pb2.Job(state=FAILED, error=error_to_proto(error)))

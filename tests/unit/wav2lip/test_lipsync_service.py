@@ -12,6 +12,7 @@ import pytest
 from support.lipsync import FRAMES, PER_SEGMENT, RATE, Client, lipsync_service, settings_for
 from visema.common.v1 import common_pb2
 from visema.lipsync.v1 import lipsync_pb2
+from visema_kit.device_meter import DeviceMeter
 from visema_kit.errors import (
     CheckpointMissing,
     CreditExceeded,
@@ -20,6 +21,7 @@ from visema_kit.errors import (
     InvalidInput,
     LicenseNotAccepted,
 )
+from visema_kit.metrics import Metrics
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.status import from_rpc_error
 from visema_media.segments import SegmentCodec, read_segment, write_segment
@@ -29,9 +31,15 @@ from visema_wav2lip.pipeline import Workers
 
 
 @pytest.fixture
-async def client(object_store: ObjectStore, store_config: StoreConfig) -> AsyncIterator[Client]:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def client(object_store: ObjectStore, store_config: StoreConfig, metrics: Metrics) -> AsyncIterator[Client]:
     settings = settings_for(store_config, engine="embedded", max_streams=1)
-    async with lipsync_service(object_store, settings, make_registry(settings), Workers.start()) as client:
+    engines = make_registry(settings, DeviceMeter("wav2lip", metrics))
+    async with lipsync_service(object_store, settings, engines, Workers.start()) as client:
         yield client
 
 
@@ -71,15 +79,22 @@ async def test_the_track_travels_on(client: Client) -> None:
     assert np.array_equal(source.track.points_px, result.track.points_px)
 
 
-async def test_existing_segments_are_not_computed_again(client: Client) -> None:
+async def test_existing_segments_are_not_computed_again(client: Client, metrics: Metrics) -> None:
+    def computed_frames() -> float | None:
+        labels = {"stage": "wav2lip", "engine": "embedded"}
+        return metrics.registry.get_sample_value("visema_batch_frames_sum", labels)
+
     segments = await client.segments()
     opened = await client.opening()
     first = await client.sync(opened, segments)
+    assert computed_frames() == FRAMES
     second = await client.sync(opened, segments)
+    assert computed_frames() == FRAMES
     refs = [[r.segment_done.object.sha256 for r in run if r.HasField("segment_done")] for run in (first, second)]
     assert refs[0] == refs[1]
-    assert second[-1].summary.reused_segment_count == 3
-    assert second[-1].summary.compute_duration.ToNanoseconds() < first[-1].summary.compute_duration.ToNanoseconds()
+    summaries = [run[-1].summary for run in (first, second)]
+    assert [summary.reused_segment_count for summary in summaries] == [0, 3]
+    assert summaries[0].written_bytes > 0 == summaries[1].written_bytes
 
 
 async def test_a_stream_that_resumes_gives_the_same_frames(client: Client) -> None:

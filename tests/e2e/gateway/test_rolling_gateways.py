@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,14 +185,17 @@ async def send_slowly(front: FrontEnd, begun: asyncio.Event, draining: asyncio.E
     assert uploaded.json()["size_bytes"] == len(audio)
 
 
-async def until_it_leaves(address: str) -> None:
-    """Until a gateway answers no more that it is well: it says so, or takes no new connection."""
+async def until_health(address: str, wanted: Callable[[int], bool]) -> None:
+    """What a readiness probe waits for, asked of the pod itself; 0 stands for no answer."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as probe:
-        try:
-            while (await probe.get(f"http://{address}/health")).status_code == 200:
-                await asyncio.sleep(POLL_S)
-        except httpx.TransportError:
-            return
+        while True:
+            try:
+                status = (await probe.get(f"http://{address}/health")).status_code
+            except httpx.TransportError:
+                status = 0
+            if wanted(status):
+                return
+            await asyncio.sleep(POLL_S)
 
 
 async def test_a_gateway_is_replaced_and_no_front_end_notices(stack: str, postgres: Postgres, tmp_path: Path) -> None:
@@ -223,12 +226,12 @@ async def test_a_gateway_is_replaced_and_no_front_end_notices(stack: str, postgr
                     clients.create_task(load.make_videos(number))
                 await load.begun.wait()
                 new, _ = await start("new")
-                assert (await front.http.get(f"http://{new}/health")).status_code == 200
+                await until_health(new, lambda status: status == 200)
                 clients.create_task(send_slowly(front, sending, draining))
                 await sending.wait()
                 balancer.replicas[:] = [new]
                 ending.terminate()
-                await until_it_leaves(old)
+                await until_health(old, lambda status: status != 200)
                 draining.set()
                 assert await asyncio.to_thread(ending.wait, PATIENCE_S) == 0
                 load.replaced.set()

@@ -81,9 +81,9 @@ class Leaving:
         """Ask it to end. Returns: when it says that it is not well any more."""
         self._stop.set()
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as web:
-            while (reply := await web.get(f"{self.url}/health")).status_code == 200:
+            while (reply := await web.get(f"{self.url}/health")).json()["status"] != "draining":
                 pass
-            assert reply.json()["status"] == "draining"
+            assert reply.status_code == 503
             assert reply.headers["connection"] == "close"
 
     async def end(self) -> None:

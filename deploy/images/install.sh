@@ -28,6 +28,13 @@ check_torch() {
   fi
 }
 
+# Whether the wanted torch is the one of torch-cuda.txt: nobody has chosen another build or version.
+torch_is_locked() {
+  [ "$TORCH_BUILD" = cuda ] && [ -z "${TORCH_INDEX_URL:-}" ] \
+    && ! compgen -G "deploy/wheels/torch-*.whl" > /dev/null \
+    && grep -q "^torch==$TORCH_VERSION " deploy/locks/torch-cuda.txt
+}
+
 torch() {
   case $TORCH_BUILD in
     none) return ;;
@@ -35,8 +42,12 @@ torch() {
     *) echo "TORCH_BUILD must be none, cpu or cuda" >&2 && return 1 ;;
   esac
   install_locked "$1-neural"
-  /opt/build/bin/pip --python /opt/visema/bin/python install --quiet --find-links deploy/wheels --only-binary :all: \
-    ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "torch==$TORCH_VERSION"
+  if torch_is_locked; then
+    install_locked torch-cuda
+  else
+    /opt/build/bin/pip --python /opt/visema/bin/python install --quiet --find-links deploy/wheels --only-binary :all: \
+      ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "torch==$TORCH_VERSION"
+  fi
   check_torch "$TORCH_BUILD" "$(/opt/visema/bin/python -c "import torch; print(torch.version.cuda or 'cpu')")"
 }
 

@@ -2,6 +2,7 @@
 
 SERVICE.txt holds what the service needs, with OpenTelemetry; SERVICE-neural.txt what its neural engine needs besides.
 Where that is torch, the lock has what torch stands on without torch, whose build is chosen when the image is built.
+torch-cuda.txt holds the build that PyPI has, with NVIDIA's libraries: it is taken where nothing else is chosen.
 build.txt holds what makes wheels of our own packages.
 """
 
@@ -25,6 +26,8 @@ MODELS_COMMAND = "./libs/client"  # `visema models pull` fetches the checkpoints
 IMAGE_EXTRAS = ("postgres",)
 NEURAL_EXTRAS = ("neural", "openvino")
 OURS = "visema-"
+TORCH_ABSENT = "torch; sys_platform == 'never'"
+_TORCH_VERSION = re.compile(r"^ARG TORCH_VERSION=(\S+)$", re.MULTILINE)
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
@@ -81,14 +84,23 @@ def takes_torch(service: str) -> bool:
     return any(requirement_name(wanted) == "torch" for name in extras(service) for wanted in optional[name])
 
 
-def compile_lock(requirements: list[str], *, without: frozenset[str] = frozenset()) -> str:
+def torch_version() -> str:
+    """The one version of torch that the images take. Raises: ValueError: they take several."""
+    files = [path.read_text(encoding="utf-8") for path in ROOT.glob("services/*/Dockerfile")]
+    (version,) = {version for text in files for version in _TORCH_VERSION.findall(text)}
+    return str(version)
+
+
+def compile_lock(
+    requirements: list[str], *, without: frozenset[str] = frozenset(), overrides: tuple[str, ...] = (TORCH_ABSENT,)
+) -> str:
     """Resolve and pin with hashes. Args: without: distributions that another lock holds already."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "requirements.in", Path(folder) / "lock.txt"
-        overrides = Path(folder) / "overrides.txt"
+        override_file = Path(folder) / "overrides.txt"
         source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
-        overrides.write_text(
-            (ROOT / "overrides.txt").read_text(encoding="utf-8") + "torch; sys_platform == 'never'\n", encoding="utf-8"
+        override_file.write_text(
+            "\n".join([(ROOT / "overrides.txt").read_text(encoding="utf-8"), *overrides, ""]), encoding="utf-8"
         )
         ours = [f"{OURS}{path.parent.name}" for path in ROOT.glob("*/*/pyproject.toml")]
         left_out = [argument for name in sorted({*ours, *without}) for argument in ("--no-emit-package", name)]
@@ -96,7 +108,7 @@ def compile_lock(requirements: list[str], *, without: frozenset[str] = frozenset
             [
                 *(UV, "pip", "compile", source, "--output-file", target, "--quiet"),
                 *("--generate-hashes", "--no-header", "--no-annotate", "--only-binary", ":all:"),
-                *("--constraints", ROOT / "constraints.txt", "--overrides", overrides),
+                *("--constraints", ROOT / "constraints.txt", "--overrides", override_file),
                 *("--python-version", PYTHON_VERSION, "--python-platform", PLATFORM),
                 *left_out,
             ],
@@ -120,6 +132,8 @@ def write(name: str, text: str) -> None:
 def main() -> None:
     """Write all of them."""
     write("build", compile_lock([BUILD]))
+    needs = frozenset(pinned(compile_lock([*TORCH_REQUIREMENTS])))
+    write("torch-cuda", compile_lock([f"torch=={torch_version()}"], without=needs, overrides=()))
     for service in services():
         libraries = [f"./libs/{name}{'[otel]' if name == 'kit' else ''}" for name in own_libraries(service)]
         wanted = f"./services/{service}[{','.join(extras(service, IMAGE_EXTRAS))}]".removesuffix("[]")

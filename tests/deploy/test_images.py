@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,37 @@ def test_a_build_with_the_wrong_torch_fails(wanted: str, found: str, status: int
     result = subprocess.run([INSTALL, "check_torch", wanted, found], capture_output=True, text=True, check=False)
     assert result.returncode == status
     assert ("TORCH_INDEX_URL" in result.stderr) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wheel", "locked"),
+    [
+        ({}, "", True),
+        ({"TORCH_BUILD": "cpu"}, "", False),
+        ({"TORCH_VERSION": "2.0.0"}, "", False),
+        ({"TORCH_INDEX_URL": "https://example.com/simple"}, "", False),
+        ({}, "torch-2.13.0+cu126-cp311-cp311-linux_x86_64.whl", False),
+    ],
+)
+def test_a_cuda_build_is_locked_unless_another_one_is_chosen(
+    tmp_path: Path, changes: dict[str, str], wheel: str, locked: bool
+):
+    shutil.copytree(DEPLOY / "locks", tmp_path / "deploy" / "locks")
+    (tmp_path / "deploy" / "wheels").mkdir()
+    if wheel:
+        (tmp_path / "deploy" / "wheels" / wheel).touch()
+    variables = {"TORCH_BUILD": "cuda", "TORCH_VERSION": LOCKS.torch_version(), "TORCH_INDEX_URL": "", **changes}
+    environment = {"PATH": "/usr/bin:/bin", **variables}
+    result = subprocess.run([INSTALL, "torch_is_locked"], cwd=tmp_path, env=environment, check=False)
+    assert result.returncode == (0 if locked else 1)
+
+
+def test_the_lock_of_torch_holds_nothing_that_other_locks_hold():
+    held = set(LOCKS.pinned((DEPLOY / "locks" / "torch-cuda.txt").read_text()))
+    assert "torch" in held
+    for service in filter(LOCKS.takes_torch, LOCKS.services()):
+        for lock in (service, f"{service}-neural"):
+            assert not held & set(LOCKS.pinned((DEPLOY / "locks" / f"{lock}.txt").read_text()))
 
 
 def test_an_unknown_torch_build_fails_and_none_installs_nothing():

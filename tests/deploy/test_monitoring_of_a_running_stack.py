@@ -28,6 +28,7 @@ JOBS = 20
 JOBS_SEEN = 'sum(visema_job_duration_seconds_count{outcome="succeeded"})'
 PATIENCE_S = 120.0
 NOT_HERE = {
+    "visema_engine_compiled": "compiling is an option of neural engines",
     "visema_gpu_memory_bytes": "there is no accelerator",
     "visema_job_errors_total": "comes with the first failed job",
     "visema_object_store_errors_total": "comes with the first failed operation",

@@ -66,6 +66,11 @@ class DeviceMeter:
         if self._memory is not None:
             self._metrics.gpu_memory.labels(self._memory.name).set(self._memory.used_bytes())
 
+    def runs_compiled(self, engine: str, *, compiled: bool) -> None:
+        """Compiling was asked for, and `engine` runs compiled, or as it is written because that failed."""
+        if self._metrics is not None:
+            self._metrics.engine_compiled.labels(self._stage, engine).set(compiled)
+
     def check_room(self) -> None:
         """Ask whether one more call may begin. Any thread.
 

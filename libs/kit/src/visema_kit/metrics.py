@@ -125,6 +125,12 @@ class Metrics:
             ("stage", "engine", "version", "degraded"),
             registry=self.registry,
         )
+        self.engine_compiled = Gauge(
+            "visema_engine_compiled",
+            "1 while the networks run through torch.compile, 0 when that was asked for and failed.",
+            ("stage", "engine"),
+            registry=self.registry,
+        )
         self.build_info = Gauge(
             "visema_build_info",
             "1, with the version in labels.",

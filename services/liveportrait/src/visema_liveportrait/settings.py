@@ -28,6 +28,10 @@ class LiveportraitSettings(ServiceSettings):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="Number format of the neural engine."
     )
+    torch_compile: bool = Field(
+        default=False,
+        description="Compile the neural engine's networks at the start, on a GPU as CUDA graphs; needs a C compiler.",
+    )
 
     def media_limits(self) -> MediaLimits:
         """Bounds on portraits."""

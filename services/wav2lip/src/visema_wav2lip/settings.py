@@ -26,6 +26,10 @@ class Wav2LipSettings(ServiceSettings):
     lipsync_backend: Literal["auto", "torch", "openvino"] = Field(
         default="auto", description="What the neural engine computes with; `auto` takes OpenVINO on a CPU that has it."
     )
+    torch_compile: bool = Field(
+        default=False,
+        description="Compile the neural engine's networks at the start, on a GPU as CUDA graphs; needs a C compiler.",
+    )
     silence_gate_db: float | None = Field(
         default=None, gt=0, le=100, description="The neural engine takes sound this far below the speech as silence."
     )

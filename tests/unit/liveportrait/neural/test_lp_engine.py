@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 from support.small_memory import SmallMemory
 from visema_kit.errors import CheckpointMissing, ResourceExhausted
-from visema_liveportrait.engines import neural_motion
+from visema_kit.torch_compile import NetworkCompiler
+from visema_liveportrait.engines import neural, neural_motion
 from visema_liveportrait.engines.neural import LivePortraitEngine, load_neural_engine
 from visema_liveportrait.engines.neural_device import ComputeDevice
 from visema_liveportrait.engines.neural_track import RIGID_KEYPOINTS, LandmarkMotion
@@ -31,6 +33,7 @@ class Settings:
     checkpoint_dir: Path | None
     device: str = "cpu"
     precision: str = "auto"
+    torch_compile: bool = False
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,32 @@ def test_describe_names_precision_weights_and_device(engine: LivePortraitEngine)
     assert description.device.startswith("cpu")
 
 
+def test_frames_of_every_portrait_run_the_code_that_was_compiled_at_the_start(
+    checkpoint_folder: Path, portrait: FramedPortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, runs = [], []
+
+    def backend(graph: Any, _example: Any) -> Any:
+        compiled.append(graph)
+
+        def grey(*_inputs: Any) -> tuple[torch.Tensor]:
+            runs.append(1)
+            return (torch.full((1, 3, 512, 512), 0.5),)
+
+        return grey
+
+    torch.compiler.reset()
+    monkeypatch.setattr(neural, "NetworkCompiler", partial(NetworkCompiler, backend=backend))
+    engine = load_neural_engine(Settings(checkpoint_folder, torch_compile=True))
+    assert engine.describe().version.endswith("-compiled")
+    assert len(compiled) == 1
+    at_start = len(runs)
+    rendered = engine.prepare(portrait).render(still(2), 0, 2)
+    torch.compiler.reset()
+    assert len(runs) - at_start == 2
+    assert np.ptp(rendered.frames[0, 200:240, 220:260]) <= 1  # the compiled code's picture
+
+
 def test_absent_weights_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissing, match="visema models pull liveportrait"):
         load_neural_engine(Settings(tmp_path))
@@ -123,11 +152,11 @@ def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 def test_a_frame_that_does_not_fit_fails_its_call_and_the_next_one_works(
     prepared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roomy = prepared._frames.decoder
-    monkeypatch.setitem(prepared._frames._modules, "decoder", SmallMemory(roomy, 0))
+    roomy = prepared._draw.decoder
+    monkeypatch.setitem(prepared._draw._modules, "decoder", SmallMemory(roomy, 0))
     with pytest.raises(ResourceExhausted, match="single frame"):
         prepared.render(still(), 0, 1)
-    monkeypatch.setitem(prepared._frames._modules, "decoder", SmallMemory(roomy, 1))
+    monkeypatch.setitem(prepared._draw._modules, "decoder", SmallMemory(roomy, 1))
     monkeypatch.setattr(prepared._batches, "frames", 2)
     whole = prepared.render(still(2), 0, 2)
     assert len(whole.frames) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import weights
 from torch.nn import functional as F  # noqa: N812
+from visema_kit.torch_compile import NetworkCompiler
 from visema_liveportrait.model.fast import FrameNetwork, optimised
 from visema_liveportrait.model.fast.phases import interleave_phases, phase_kernels, row_kernels
 from visema_liveportrait.model.fast.warp import interpolation_matrices, separable_heat_maps
@@ -115,15 +117,65 @@ def test_the_rewrites_hold_for_other_weights_too(make_network: Any, network_inpu
     weights.assert_golden({"picture": decoder(feature).numpy()}, "picture", fast.decoder(feature).numpy())
 
 
-def test_frames_in_reduced_precision_stay_above_45_db(fast: Any, network: Any, chain_golden: Any) -> None:
-    golden = chain_golden
-    picture = torch.from_numpy(golden["src.img_crop_256_u8"].astype(np.float32) / 255).permute(2, 0, 1)[None]
-    features = network("appearance_feature_extractor")(picture)
-    x_s, x_d = torch.from_numpy(golden["src.x_s"]), torch.from_numpy(golden["proc.x_d"][1:2])
-    expected = fast(fast.prepare(features, x_s), x_d)
-    weights.assert_golden(golden, "proc.out1", expected.numpy(), atol=1e-3)
+@dataclass(frozen=True)
+class Frame:
+    """Inputs of one frame, and its picture in float32."""
 
-    reduced = optimised(network("warping_module"), network("spade_generator"), dtype=torch.bfloat16, device="cpu")
-    got = reduced(reduced.prepare(features, x_s), x_d)
-    psnr_db = -10 * torch.log10((got - expected).square().mean())
-    assert psnr_db >= MIN_PSNR_DB
+    features: torch.Tensor
+    x_s: torch.Tensor
+    x_d: torch.Tensor
+    picture: torch.Tensor
+
+    def psnr_db(self, picture: torch.Tensor) -> float:
+        return float(-10 * torch.log10((picture - self.picture).square().mean()))
+
+
+@pytest.fixture(scope="module")
+def frame(fast: Any, network: Any, chain_golden: Any) -> Frame:
+    golden = chain_golden
+    with torch.inference_mode():
+        picture = torch.from_numpy(golden["src.img_crop_256_u8"].astype(np.float32) / 255).permute(2, 0, 1)[None]
+        x_s, x_d = torch.from_numpy(golden["src.x_s"]), torch.from_numpy(golden["proc.x_d"][1:2])
+        features = network("appearance_feature_extractor")(picture)
+        return Frame(features, x_s, x_d, fast(fast.prepare(features, x_s), x_d))
+
+
+@pytest.fixture(scope="module")
+def reduced(network: Any) -> FrameNetwork:
+    return optimised(network("warping_module"), network("spade_generator"), dtype=torch.bfloat16, device="cpu")
+
+
+def test_frames_in_reduced_precision_stay_above_45_db(reduced: Any, frame: Frame, chain_golden: Any) -> None:
+    weights.assert_golden(chain_golden, "proc.out1", frame.picture.numpy(), atol=1e-3)
+    got = reduced(reduced.prepare(frame.features, frame.x_s), frame.x_d)
+    assert frame.psnr_db(got) >= MIN_PSNR_DB
+
+
+@pytest.fixture
+def no_compiled_code() -> Any:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("no_compiled_code")
+def test_compiled_frames_stay_above_45_db(reduced: Any, frame: Frame) -> None:
+    compiler = NetworkCompiler("liveportrait", torch.device("cpu"), backend="eager")  # traced, no code generated
+    draw = compiler.compiled(reduced)
+    with compiler.warming():
+        picture = draw(reduced.prepare(frame.features, frame.x_s), frame.x_d)
+    assert compiler.active
+    assert frame.psnr_db(picture) >= MIN_PSNR_DB
+
+
+@pytest.mark.usefixtures("no_compiled_code")
+def test_the_decoder_keeps_its_numbers_when_the_compiler_takes_writes_in_place_apart(
+    fast: Any, network_inputs: Any
+) -> None:
+    compiler = NetworkCompiler("liveportrait", torch.device("cpu"), backend="aot_eager")  # all but the code, in seconds
+    decode = compiler.compiled(fast.decoder)
+    feature = network_inputs["spade_generator"][0][:, :, :16, :16].contiguous()  # the decoder takes any size
+    with compiler.warming():
+        picture = decode(feature)
+    assert compiler.active
+    weights.assert_golden({"picture": fast.decoder(feature).numpy()}, "picture", picture.numpy())

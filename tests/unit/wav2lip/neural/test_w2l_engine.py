@@ -270,7 +270,7 @@ def test_automatic_choices_follow_the_device():
 class Settings:
     """The service's settings as far as the engine reads them."""
 
-    device, precision, lipsync_backend, silence_gate_db = "cpu", "float32", "torch", None
+    device, precision, lipsync_backend, silence_gate_db, torch_compile = "cpu", "float32", "torch", None, False
 
     def __init__(self, folder, licenses):
         self.checkpoint_dir, self._licenses = folder, licenses

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from visema_kit.checkpoints_store import CheckpointFolder
 from visema_kit.device_meter import DeviceMeter
 from visema_kit.engines import EngineDescription
+from visema_kit.torch_compile import NetworkCompiler
 from visema_kit.torch_device import Batches, watch_memory, with_memory
 from visema_media.framing import FramedPortrait
 
@@ -39,10 +42,11 @@ from visema_liveportrait.geometry.paste import mask_in_picture, paste_back, soft
 from visema_liveportrait.geometry.pose import degrees_from_logits, rotation_matrices
 from visema_liveportrait.geometry.ratios import eye_ratios, lip_ratio
 from visema_liveportrait.geometry.retargeting import Perceptron
-from visema_liveportrait.model.fast import FrameNetwork, SourceVolume, optimised
+from visema_liveportrait.model.fast import SourceVolume, optimised
 from visema_liveportrait.motion_plan import MotionPlan
 
 NAME, VERSION = "liveportrait", "1"
+FrameFunction = Callable[[SourceVolume, Tensor], Tensor]  # as `FrameNetwork`
 
 
 class NeuralSettings(Protocol):
@@ -63,6 +67,11 @@ class NeuralSettings(Protocol):
         """`auto` or a number format."""
         ...
 
+    @property
+    def torch_compile(self) -> bool:
+        """Run the network of the frames through torch's compiler."""
+        ...
+
 
 def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = None) -> LivePortraitEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
@@ -71,7 +80,9 @@ def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = Non
     Raises: CheckpointMissing: weights are absent or wrong, or the device is not there.
     """
     compute = ComputeDevice.choose(settings.device, settings.precision)
-    engine = LivePortraitEngine(load_networks(CheckpointFolder.at(settings.checkpoint_dir)), compute, meter)
+    networks = load_networks(CheckpointFolder.at(settings.checkpoint_dir))
+    compiler = NetworkCompiler(NAME, compute.device, meter) if settings.torch_compile else None
+    engine = LivePortraitEngine(networks, compute, meter, compiler)
     engine.warm_up()
     return engine
 
@@ -95,9 +106,15 @@ class LivePortraitEngine:
     """
 
     def __init__(
-        self, networks: LivePortraitNetworks, compute: ComputeDevice, meter: DeviceMeter | None = None
+        self,
+        networks: LivePortraitNetworks,
+        compute: ComputeDevice,
+        meter: DeviceMeter | None = None,
+        compiler: NetworkCompiler | None = None,
     ) -> None:
+        """Put the networks where they compute. Args: compiler: Of the network that runs for every frame."""
         self._compute = compute
+        self._compiler = compiler
         self._sha256 = networks.sha256
         self._appearance = networks.appearance.to(compute.device)
         self._motion = networks.motion.to(compute.device)
@@ -105,15 +122,17 @@ class LivePortraitEngine:
             _perceptron(networks.stitching), _perceptron(networks.eyes), _perceptron(networks.lips)
         )
         self._frames = optimised(networks.warping, networks.decoder, dtype=compute.dtype, device=compute.device)
+        self._draw: FrameFunction = self._frames if compiler is None else compiler.compiled(self._frames)
         self._meter = meter or DeviceMeter()
         watch_memory(self._meter, compute.device)
         self._batches = Batches(NAME, compute.batch_frames, self._meter)
 
     def describe(self) -> EngineDescription:
         """What computes."""
+        compiled = "-compiled" if self._compiler is not None and self._compiler.active else ""
         return EngineDescription(
             name=NAME,
-            version=f"{VERSION}-{str(self._compute.dtype).removeprefix('torch.')}",
+            version=f"{VERSION}-{str(self._compute.dtype).removeprefix('torch.')}{compiled}",
             model_license="MIT",
             weights_sha256=self._sha256,
             device=str(self._compute),
@@ -123,19 +142,21 @@ class LivePortraitEngine:
 
     def warm_up(self) -> None:
         """A portrait of nothing and a batch of it, so that the first request does not pay for lazy initialisation."""
-        picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
-        keypoints = torch.zeros(self._batches.frames, KEYPOINT_COUNT, 3, device=self._compute.device)
+        warming = nullcontext() if self._compiler is None else self._compiler.warming()
+        # Compiled code is bound to tensors of this mode: those made outside would be of another kind.
+        with torch.inference_mode(), warming:
+            picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
+            keypoints = torch.zeros(self._batches.frames, KEYPOINT_COUNT, 3, device=self._compute.device)
 
-        def first_frame() -> SourceVolume:
-            self._motion(picture)
-            source = self._frames.prepare(self._appearance(picture), keypoints[:1])
-            self._frames(source, keypoints[:1])
-            return source
+            def first_frame() -> SourceVolume:
+                self._motion(picture)
+                source = self._frames.prepare(self._appearance(picture), keypoints[:1])
+                self._draw(source, keypoints[:1])
+                return source
 
-        with torch.inference_mode():
             self._meter.measure_frame(first_frame)
             source = first_frame()
-            for _ in self._batches.run(len(keypoints), lambda part: self._frames(source, keypoints[part])):
+            for _ in self._batches.run(len(keypoints), lambda part: self._draw(source, keypoints[part])):
                 pass
 
     def check_room(self) -> None:
@@ -176,7 +197,7 @@ class LivePortraitEngine:
             source=source,
             to_crop=to_crop,
             perceptrons=self._perceptrons,
-            frames=self._frames,
+            draw=self._draw,
             batches=self._batches,
         )
 
@@ -192,11 +213,11 @@ class NeuralPortrait:
         source: SourceVolume,
         to_crop: FloatArray,
         perceptrons: Networks,
-        frames: FrameNetwork,
+        draw: FrameFunction,
         batches: Batches,
     ) -> None:
         self._bgr, self._face, self._source = portrait.bgr, face, source
-        self._perceptrons, self._frames, self._batches = perceptrons, frames, batches
+        self._perceptrons, self._draw, self._batches = perceptrons, draw, batches
         self._lip_offsets = closed_lips(face, perceptrons)
         self._landmarks = LandmarkMotion(portrait.face.points_px, to_crop, face.x_s)
         self._placement = _place(to_crop, portrait.bgr)
@@ -225,7 +246,7 @@ class NeuralPortrait:
 
     def _crops(self, x_d: Tensor) -> Tensor:
         """(B, 21, 3) -> uint8 (B, 512, 512, 3), BGR; values truncated as in the original."""
-        pictures: Tensor = self._frames(self._source, x_d)
+        pictures = self._draw(self._source, x_d)
         return (pictures.clamp(0, 1) * 255).to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
 
     def _pasted(self, crop: ImageArray) -> ImageArray:

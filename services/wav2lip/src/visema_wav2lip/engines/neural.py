@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -14,6 +15,7 @@ from visema_kit.checkpoints import WAV2LIP, check_license
 from visema_kit.checkpoints_store import CheckpointFolder
 from visema_kit.device_meter import DeviceMeter
 from visema_kit.engines import EngineDescription
+from visema_kit.torch_compile import NetworkCompiler
 from visema_kit.torch_device import choose_device, watch_memory
 from visema_media.track import FaceTrack
 
@@ -24,6 +26,7 @@ from visema_wav2lip.engines.neural_generator import (
     NAME,
     PRECISIONS,
     FaceGenerator,
+    Precision,
     TorchGenerator,
     best_precision,
     warm_up,
@@ -51,6 +54,7 @@ class NeuralOptions:
         backend: `auto` takes OpenVINO where the extra is installed, else torch; torch serves GPUs and float16.
         batch_size: Most frames at a time; 0 takes the device's default.
         silence_gate_db: Sound this far below the speech is taken as silence; None leaves the audio as it is.
+        torch_compile: Run torch through its compiler.
     """
 
     device: str = "auto"
@@ -58,6 +62,7 @@ class NeuralOptions:
     backend: Backend = "auto"
     batch_size: int = 0
     silence_gate_db: float | None = None
+    torch_compile: bool = False
 
 
 class NeuralEngine:
@@ -150,6 +155,11 @@ class NeuralSettings(Protocol):
         """As in `NeuralOptions`."""
         ...
 
+    @property
+    def torch_compile(self) -> bool:
+        """As in `NeuralOptions`."""
+        ...
+
     def accepted_licenses(self) -> frozenset[str]:
         """Licences that the operator accepts."""
         ...
@@ -171,6 +181,7 @@ def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = Non
         precision=settings.precision,
         backend=settings.lipsync_backend,
         silence_gate_db=settings.silence_gate_db,
+        torch_compile=settings.torch_compile,
     )
     return build_engine(network, source.sha256, options, meter)
 
@@ -186,9 +197,19 @@ def build_engine(
     device = choose_device(options.device)
     meter = meter or DeviceMeter()
     watch_memory(meter, device)
-    generator = _make_generator(network, device, options, meter)
-    meter.measure_frame(partial(warm_up, generator, 1))
-    warm_up(generator, batch_size(options, device))
+    precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
+    size = batch_size(options, device)
+    if _takes_openvino(options, device, precision):
+        from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
+
+        generator: FaceGenerator = OpenVinoGenerator(network, precision, size, torch.get_num_threads(), meter)
+        compiler = None
+    else:
+        compiler = NetworkCompiler(NAME, device, meter) if options.torch_compile else None
+        generator = TorchGenerator(network, device, precision, size, meter, compiler)
+    with nullcontext() if compiler is None else compiler.warming():
+        meter.measure_frame(partial(warm_up, generator, 1))
+        warm_up(generator, size)
     return NeuralEngine(generator, weights_sha256, device, options, meter)
 
 
@@ -202,15 +223,10 @@ def batch_size(options: NeuralOptions, device: torch.device) -> int:
     return options.batch_size or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
 
 
-def _make_generator(
-    network: Wav2Lip, device: torch.device, options: NeuralOptions, meter: DeviceMeter
-) -> FaceGenerator:
-    precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
-    size = batch_size(options, device)
-    installed = importlib.util.find_spec("openvino") is not None
-    supported = device.type == "cpu" and precision is not FLOAT16
-    if supported and (options.backend == "openvino" or (options.backend == "auto" and installed)):
-        from visema_wav2lip.engines.neural_openvino import OpenVinoGenerator  # noqa: PLC0415  optional extra
-
-        return OpenVinoGenerator(network, precision, size, torch.get_num_threads(), meter)
-    return TorchGenerator(network, device, precision, size, meter)
+def _takes_openvino(options: NeuralOptions, device: torch.device, precision: Precision) -> bool:
+    """Whether OpenVINO computes: it cannot on a GPU nor in float16, and is no choice of `auto` beside the compiler."""
+    if device.type != "cpu" or precision is FLOAT16:
+        return False
+    if options.backend == "auto":
+        return not options.torch_compile and importlib.util.find_spec("openvino") is not None
+    return options.backend == "openvino"

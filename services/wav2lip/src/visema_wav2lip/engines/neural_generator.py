@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from visema_kit.device_meter import DeviceMeter
+from visema_kit.torch_compile import NetworkCompiler
 from visema_kit.torch_device import Batches, cpu_has_bfloat16
 
 from visema_wav2lip.chunks import WINDOW_COLUMNS
@@ -101,15 +102,17 @@ class TorchGenerator:
         precision: `best_precision(device)`, or another for comparison.
         batch_size: Most frames at a time, while memory allows.
         meter: Learns of each batch.
+        compiler: Compiles the parts of the network; its owner warms up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  as the other backend's, and how to compile
         self,
         network: Wav2Lip,
         device: torch.device,
         precision: Precision,
         batch_size: int,
         meter: DeviceMeter | None = None,
+        compiler: NetworkCompiler | None = None,
     ) -> None:
         folded = fold_batch_norms(network).eval().requires_grad_(requires_grad=False)
         folded = folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,16 +121,24 @@ class TorchGenerator:
         folded.face_decoder_blocks.to(precision.decoder)
         folded.output_block.to(precision.decoder)
         self._network = folded
+        self._face_encoder, self._audio_encoder = folded.encode_face, folded.encode_audio
+        self._decoder = folded.decode
         self._device = device
         self._precision = precision
         self._batches = Batches(NAME, batch_size, meter)
         with torch.inference_mode():
             self._silence = self._encode_audio(np.full((1, MEL_BANDS, WINDOW_COLUMNS), SILENCE, np.float32))
+        self._compiler = compiler
+        if compiler is not None:
+            self._face_encoder = compiler.compiled(folded.encode_face)
+            self._audio_encoder = compiler.compiled(folded.encode_audio)
+            self._decoder = compiler.compiled(folded.decode)
 
     @property
     def description(self) -> str:
         """E.g. `torch cpu bf16`."""
-        return f"torch {self._device.type} {self._precision.name}"
+        compiled = " compiled" if self._compiler is not None and self._compiler.active else ""
+        return f"torch {self._device.type} {self._precision.name}{compiled}"
 
     def batches(self, windows: Floats, crops: Pictures, mouth_strength: float) -> Iterator[Floats]:
         """See `FaceGenerator.batches`."""
@@ -145,7 +156,7 @@ class TorchGenerator:
             # The encoder ends in ReLU: an exaggeration must not leave its range.
             embedding = (self._silence + mouth_strength * (embedding - self._silence)).clamp_(min=0)
         decoder = self._precision.decoder
-        faces = self._network.decode(embedding.to(decoder), [feature.to(decoder) for feature in features])
+        faces = self._decoder(embedding.to(decoder), [feature.to(decoder) for feature in features])
         pictures: Floats = faces.permute(0, 2, 3, 1).float().cpu().numpy()  # (N, 96, 96, 3)
         return pictures
 
@@ -153,7 +164,7 @@ class TorchGenerator:
         """uint8 (N, 96, 96, 3) -> `Wav2Lip.encode_face`'s features."""
         pictures = torch.from_numpy(with_hidden_half(crops)).to(self._device)
         # NHWC memory seen as NCHW is what channels_last means: no copy.
-        features: list[torch.Tensor] = self._network.encode_face(
+        features: list[torch.Tensor] = self._face_encoder(
             (pictures.to(self._precision.encoders) / 255).permute(0, 3, 1, 2)
         )
         return features
@@ -161,7 +172,7 @@ class TorchGenerator:
     def _encode_audio(self, windows: Floats) -> torch.Tensor:
         """float32 (N, 80, 16) -> (N, 512, 1, 1)."""
         mel = torch.from_numpy(windows).to(self._device, self._precision.encoders)
-        embedding: torch.Tensor = self._network.encode_audio(mel[:, None])
+        embedding: torch.Tensor = self._audio_encoder(mel[:, None])
         return embedding
 
 

@@ -24,6 +24,7 @@ VALUES = {
     "expression": "warm",
     "expression_strength": 0.25,
     "mouth_strength": 1.25,
+    "speech_motion": 0.75,
     "seed": 7,
     "crf": 20,
     "title": "Good morning",
@@ -73,6 +74,22 @@ async def test_an_avatar_takes_what_it_uses_and_refuses_the_rest_by_name(
     assert (await web.post(path, files=image, data={"name": "Anna"})).status_code < 300
     asked = [request.spec for request in script.seen if isinstance(request, avatars_pb2.CreateAvatarRequest)]
     assert asked[0] != asked[1]
+
+
+@pytest.mark.parametrize(("asked", "loop"), [("1.5", False), ("0", True)])
+async def test_a_video_whose_head_follows_the_speech_is_no_loop(
+    web: httpx.AsyncClient, script: Script, asked: str, loop: bool
+) -> None:
+    reply = await web.post("/generate", files=FILES, data={"speech_motion": asked})
+    assert reply.status_code == 202, reply.text
+    motion = last_spec(script).motion
+    assert (motion.speech_motion, motion.HasField("loop")) == (float(asked), not loop)
+    assert not motion.loop
+
+
+async def test_following_beyond_its_range_is_refused_by_name(web: httpx.AsyncClient) -> None:
+    reply = await web.post("/generate", files=FILES, data={"speech_motion": "2.5"})
+    assert (reply.status_code, reply.json()["field"]) == (422, "speech_motion")
 
 
 @pytest.mark.parametrize("rate", FRAME_RATES)

@@ -59,6 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "expression": "neutral",
     "expression_strength": 0.6,
     "mouth_strength": 1,
+    "speech_motion": 0,
     "crf": 18,
     "seed": 1,
 }

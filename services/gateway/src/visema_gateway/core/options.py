@@ -84,6 +84,11 @@ class VideoOptions(AppearanceOptions):
     mouth_strength: Annotated[float, Field(ge=0, le=1.5)] | None = Field(
         default=None, description="How far the mouth opens. Default 1."
     )
+    speech_motion: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=None,
+        description="How much head, brows, blinks and breath follow the speech; 1 is natural. Above 0 the motion is "
+        "made for this video alone instead of being taken from the portrait's loop, which takes longer. Default 0.",
+    )
     crf: Annotated[int, Field(ge=0, le=51)] | None = Field(default=None, description="Constant quality. Default 18.")
     title: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="Title in the file.")
 
@@ -96,4 +101,11 @@ class VideoOptions(AppearanceOptions):
     def settings(self) -> VideoSettings:
         """As the SDK wants it."""
         crf, preset = _QUALITIES[self.quality] if self.quality else (self.crf, None)
-        return replace(super().settings(), mouth_strength=self.mouth_strength, crf=crf, preset=preset, title=self.title)
+        return replace(
+            super().settings(),
+            mouth_strength=self.mouth_strength,
+            speech_motion=self.speech_motion,
+            crf=crf,
+            preset=preset,
+            title=self.title,
+        )

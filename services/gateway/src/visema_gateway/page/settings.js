@@ -15,6 +15,7 @@ const CONTROLS = [
   { name: "gaze_wander", of: "look", start: 1, ...STRENGTH },
   { name: "blinks_per_minute", of: "look", start: 17, min: 0, max: 40, step: 1, word: (value) => (value ? number(value, 0) : say("off")) },
   { name: "mouth_strength", of: "video", start: 1, min: 0, max: 1.5, step: 0.05, word: percent },
+  { name: "speech_motion", of: "video", start: 0, ...STRENGTH },
   { name: "quality", of: "video", start: "standard", options: ["draft", "standard", "high"] },
   { name: "size_px", of: "picture", start: "512", options: ["256", "512", "768", "1024"] },
   { name: "framing", of: "picture", start: "bust", options: ["face", "bust", "full-picture"] },

@@ -66,11 +66,12 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Phoneme:
-    """A sound with its time in seconds; `name` is IPA without stress and length."""
+    """A sound with its time in seconds; `name` is IPA without stress and length, `stressed` means primary stress."""
 
     name: str
     start_s: float
     end_s: float
+    stressed: bool
 
     def frames(self, count: int) -> slice:
         """Video frames during the sound, at least one."""
@@ -116,7 +117,7 @@ class Speaker:
         self._library.espeak_Synth(encoded, len(encoded), 0, 1, 0, 1, None, None)
         samples = np.concatenate(pieces).astype(np.float32) / 32768
         sounds = [
-            Phoneme(name.translate({ord(mark): None for mark in "ˈˌʲː"}), start, marks[i + 1][0])
+            Phoneme(name.translate({ord(mark): None for mark in "ˈˌʲː"}), start, marks[i + 1][0], "ˈ" in name)
             for i, (start, name) in enumerate(marks[:-1])
         ]
         return soxr.resample(samples, self._rate_hz, RATE_HZ).astype(np.float32), sounds

@@ -19,7 +19,7 @@ from quality import (
     write_framed_portrait,
 )
 from visema.common.v1 import common_pb2
-from visema_client import Visema
+from visema_client import VideoSettings, Visema
 
 pytestmark = [
     pytest.mark.e2e,
@@ -39,6 +39,16 @@ def test_a_sample_portrait_meets_every_bar(sample: Sample, language: str, client
     figures = measure(framed, SPEECH[language], video)
     assert missed(figures, bars_for(sample)) == []
     assert_agrees(made.job.report.quality, figures)
+
+
+@pytest.mark.parametrize("sample", PORTRAITS[:2], ids=lambda sample: sample.name)
+def test_a_portrait_whose_head_follows_the_speech_meets_every_bar(
+    sample: Sample, client: Visema, tmp_path: Path
+) -> None:
+    framed, video = tmp_path / "framed.png", tmp_path / "video.mp4"
+    write_framed_portrait(sample, 512, framed)
+    client.generate(sample.path, SPEECH["en"], settings=VideoSettings(speech_motion=1)).save(video)
+    assert missed(measure(framed, SPEECH["en"], video), bars_for(sample)) == []
 
 
 def assert_agrees(own: common_pb2.QualityReport, figures: Figures) -> None:

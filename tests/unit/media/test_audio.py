@@ -7,6 +7,7 @@ import io
 import struct
 import tracemalloc
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -292,6 +293,13 @@ def test_a_wav_with_other_samples_than_16_bit_is_unreadable_as_canonical() -> No
     for content in (encode(tone(1), "wav-24"), float_wav(tone(1)), b"", b"RIFF", encode(tone(1), "mp3")):
         with pytest.raises(MediaUnreadable):
             audio.read_wav(content)
+
+
+@pytest.mark.parametrize("read", [audio.read_wav, audio.mono_16k])
+def test_a_sample_rate_that_no_speech_has_is_unreadable(read: Callable[[bytes], object]) -> None:
+    read(audio.write_wav(np.zeros((1, 40_000), np.float32), 4_000))
+    with pytest.raises(MediaUnreadable):
+        read(audio.write_wav(np.zeros((1, 40_000), np.float32), 1))
 
 
 def test_analysis_audio_is_one_channel_at_16_khz_without_delay() -> None:

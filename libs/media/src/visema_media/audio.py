@@ -16,6 +16,7 @@ from visema_kit.errors import MediaUnreadable
 
 CANONICAL_RATE_HZ = 48_000
 ANALYSIS_RATE_HZ = 16_000
+LOWEST_RATE_HZ = 4_000  # below it there is no speech, and a small file would become a huge one when it is resampled
 _QUALITY = "HQ"  # of soxr: 20 bit
 _FULL_SCALE = 32_768  # 16-bit PCM
 _HEADER = struct.Struct("<4sI4s 4sIHHIIHH 4sI")  # RIFF, its form, its samples
@@ -117,8 +118,8 @@ def _opened_wav(content: bytes) -> Iterator[wave.Wave_read]:
         with wave.open(io.BytesIO(content), "rb") as file:
             if file.getsampwidth() != 2:  # noqa: PLR2004
                 raise MediaUnreadable(f"The WAV has {8 * file.getsampwidth()} bits per sample; 16 are expected.")
-            if file.getframerate() <= 0 or file.getnchannels() <= 0:
-                raise MediaUnreadable("The WAV has no channels or no sample rate.")
+            if file.getframerate() < LOWEST_RATE_HZ or file.getnchannels() <= 0:
+                raise MediaUnreadable("The WAV has no channels or no sample rate that speech can have.")
             yield file
     except (wave.Error, EOFError, ValueError) as err:
         raise MediaUnreadable("The audio is no 16-bit PCM WAV.") from err

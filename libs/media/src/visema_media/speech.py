@@ -18,7 +18,15 @@ from av.container import InputContainer
 from av.stream import Disposition
 from visema_kit.errors import AudioTooLong, AudioTooShort, MediaNotAllowed, MediaUnreadable
 
-from visema_media.audio import BLOCK_SAMPLES, CANONICAL_RATE_HZ, BlockResampler, Samples, WavWriter, frame_count
+from visema_media.audio import (
+    BLOCK_SAMPLES,
+    CANONICAL_RATE_HZ,
+    LOWEST_RATE_HZ,
+    BlockResampler,
+    Samples,
+    WavWriter,
+    frame_count,
+)
 from visema_media.limits import MediaLimits
 from visema_media.recording import RecordingJudge
 from visema_media.sniff import SPEECH_FORMATS, MediaFormat, sniff
@@ -68,7 +76,6 @@ _READERS = {
     MediaFormat.OGG: _Reader("ogg", "vorbis,libvorbis,opus,libopus"),
     MediaFormat.MP4: _Reader("mov", f"aac,alac,mp3,mp3float,flac,opus,libopus,{_PCM}"),
 }
-_MIN_RATE_HZ = 4_000
 _MAX_CHANNELS = 8
 _DAMAGED_SHARE = 0.1  # of the packets: beyond it a file is unreadable rather than scratched
 
@@ -178,7 +185,7 @@ class _Mixer:
 
     def __init__(self, first: AudioFrame) -> None:
         channels = first.layout.nb_channels
-        if first.sample_rate < _MIN_RATE_HZ or not 1 <= channels <= _MAX_CHANNELS:
+        if first.sample_rate < LOWEST_RATE_HZ or not 1 <= channels <= _MAX_CHANNELS:
             raise MediaUnreadable(f"Audio with {channels} channels at {first.sample_rate} Hz cannot be used.")
         self.rate_hz = min(first.sample_rate, CANONICAL_RATE_HZ)
         self.downmixed = channels > 2  # noqa: PLR2004

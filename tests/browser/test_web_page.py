@@ -90,6 +90,27 @@ def test_a_wrong_file_is_explained_in_words_and_in_russian(open_page: Callable[.
     assert page.evaluate("document.documentElement.lang") == "en"
 
 
+def test_whether_the_head_follows_the_speech_is_said_with_videos_and_never_with_avatars(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page()
+    sent = """kind => import("/page/settings.js").then(({ addTo }) => {
+        const form = new FormData();
+        addTo(form, kind);
+        return [...form.entries()];
+    })"""
+    page.click("#settings summary")
+    assert page.evaluate(sent, "video") == []
+    page.fill("#set-speech_motion", "1")
+    assert page.get_attribute("#set-speech_motion", "aria-valuetext") == "natural"
+    for kind, expected in (
+        ("video", [["speech_motion", "1"]]),
+        ("avatarVideo", [["speech_motion", "1"]]),
+        ("avatar", []),
+    ):
+        assert page.evaluate(sent, kind) == expected
+
+
 def test_a_job_can_be_stopped(open_page: Callable[..., Any]) -> None:
     page = open_page()
     page.set_input_files("#image", PORTRAIT)

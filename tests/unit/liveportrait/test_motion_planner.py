@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from visema_liveportrait.motion_plan import MotionPlan
-from visema_liveportrait.motion_planner import EYES_HOLD_TARGET, PITCH, ROLL, YAW, MotionPlanner, loop_frame_count
+from visema_liveportrait.motion_planner import EYES_HOLD_TARGET, MotionPlanner, loop_frame_count
 from visema_liveportrait.motion_settings import Expression, MotionSettings
+from visema_liveportrait.motion_sway import PITCH, ROLL, YAW
 
 RATES = st.sampled_from([Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(30000, 1001)])
 SEEDS = st.integers(0, 2**32 - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -22,38 +22,19 @@ from visema_liveportrait.motion_noise import SmoothNoise, draw_noise
 from visema_liveportrait.motion_plan import MotionPlan
 from visema_liveportrait.motion_settings import Expression, MotionSettings
 from visema_liveportrait.motion_speech import BreathShift, SpeechGestures, breath_shift, moved_blinks
+from visema_liveportrait.motion_sway import SWAYS, HeadSway
 from visema_liveportrait.speech_cues import SpeechCues
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Sway:
-    """One freedom of the head: how far and how fast it wanders at strength 1."""
-
-    peak: float
-    corner_hz: float
-    highest_hz: float
-
-
-# Peaks in degrees and in shares of the face height; slow sway of a person who listens.
-YAW = Sway(5.2, 0.26, 0.8)
-PITCH = Sway(3.45, 0.24, 0.8)
-ROLL = Sway(2.6, 0.22, 0.7)
-SHIFT_X = Sway(0.006, 0.20, 0.6)
-SHIFT_Y = Sway(0.006, 0.20, 0.6)
-BROW = Sway(0.008, 0.30, 0.8)
-SWAYS = (YAW, PITCH, ROLL, SHIFT_X, SHIFT_Y, BROW)
-NOISE_STREAM, BREATH_STREAM = 100, 103
+BREATH_STREAM = 103
 
 SHIFT_PER_YAW_DEG = 0.012 / 3.2  # turning the head also carries it sideways
 BROW_PER_BLINK = -0.008
 EYES_HOLD_TARGET = 0.5  # share of a head turn that the eyes turn back
 BREATH_SKEW = 0.45  # breathing out takes longer than breathing in
 BREATH_WANDER = 0.35
-REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 10.0
-DRAWS = 24  # of a head motion, until one begins lively
-LIVELY_S, LIVELY_SHARE = 4.8, 0.55
 SHORTEST_NATURAL_LOOP_S, SLOWEST_LOOP_S = 4.0, 60.0
 
 
@@ -101,13 +82,7 @@ class MotionPlanner:
         self.frame_rate = frame_rate
         self.loop_frames = loop_frames
         self._loop_s = None if loop_frames is None else float(loop_frames / frame_rate)
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([settings.seed, NOISE_STREAM])))
-        for _ in range(DRAWS):
-            self._noises = [draw_noise(generator, sway.corner_hz, sway.highest_hz, self._loop_s) for sway in SWAYS]
-            self._start_s = _calmest_start(self._noises[:3], self._loop_s)
-            self._rest, self._scales = self._bound_sways()
-            if self._begins_lively():
-                break
+        self._sway = HeadSway.drawn(settings.seed, self._loop_s)
         self._blinks = self._draw_blinks()
         self._looks = self._look_windows()
         self._breath_hz, self._breath_wander = self._draw_breath()
@@ -133,8 +108,7 @@ class MotionPlanner:
         settings = self.settings
         time_s = numbers * self.frame_rate.denominator / self.frame_rate.numerator
         yaw, pitch, roll, shift_x, shift_y, brow = (
-            settings.head_motion * sway.peak * np.clip(scale * (noise.at(time_s + self._start_s) - rest), -1.0, 1.0)
-            for sway, noise, rest, scale in zip(SWAYS, self._noises, self._rest, self._scales, strict=True)
+            settings.head_motion * sway.peak * shares for sway, shares in zip(SWAYS, self._sway.at(time_s), strict=True)
         )
         brow = np.maximum(brow, 0.0)
         if self._gestures is not None:
@@ -195,22 +169,6 @@ class MotionPlanner:
         count = max(1, whole_events(60.0 / LOOK_WINDOW_S, self._loop_s))
         return Windows(self.settings.seed, LOOK_STREAM, self._loop_s / count, count)
 
-    def _bound_sways(self) -> tuple[list[float], list[float]]:
-        """Value of each sway at the start (taken as rest) and the factor that brings its peak back to 1."""
-        grid = self._start_s + _search_grid(self._loop_s)
-        rests = [float(noise.at(np.array([self._start_s]))[0]) for noise in self._noises]
-        peaks = [float(np.abs(noise.at(grid) - rest).max()) for noise, rest in zip(self._noises, rests, strict=True)]
-        return rests, [1.0 / max(peak, 1e-6) for peak in peaks]
-
-    def _begins_lively(self) -> bool:
-        """Whether each turn of the head uses enough of its range in the first seconds; short videos have no others."""
-        grid = np.arange(0.0, LIVELY_S, 1.0 / REST_SEARCH_RATE_HZ) + self._start_s
-        for noise, scale in zip(self._noises[:3], self._scales[:3], strict=True):
-            values = scale * noise.at(grid)
-            if float(np.abs(values - np.median(values)).max()) < LIVELY_SHARE:
-                return False
-        return True
-
     def _draw_breath(self) -> tuple[float, SmoothNoise]:
         """Breaths per second and the slow change of their length."""
         per_minute = self.settings.breaths_per_minute
@@ -232,14 +190,3 @@ class MotionPlanner:
         """Phase of the breath without speech, in radians."""
         wander = self._breath_wander.at(time_s) - self._breath_wander.at(np.zeros(1))
         return 2.0 * math.pi * self._breath_hz * time_s + BREATH_WANDER * wander
-
-
-def _search_grid(loop_s: float | None) -> FloatArray:
-    return np.arange(0.0, REST_SEARCH_S if loop_s is None else loop_s, 1.0 / REST_SEARCH_RATE_HZ)
-
-
-def _calmest_start(noises: list[SmoothNoise], loop_s: float | None) -> float:
-    """Time at which the pose is nearest to the portrait's own."""
-    grid = _search_grid(loop_s)
-    distance = sum((noise.at(grid) ** 2 for noise in noises), start=np.zeros_like(grid))
-    return float(grid[int(distance.argmin())])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from visema_kit.tracing import Tracing, make_tracing
 
 EXIT_FAILED: Final = 1
 MIN_PING_INTERVAL_MS: Final = 10_000  # clients ping every 30 s; more often than this is abuse
+ENDLESS_S: Final = 1e6
 FLUSH_S: Final = 0.5  # for the last replies to leave after their handlers have returned
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
@@ -172,17 +174,26 @@ async def serve(spec: ServiceSpec) -> AsyncIterator[RunningServer]:
 
 
 async def _drain(server: grpc.aio.Server, interceptor: CallInterceptor, spec: ServiceSpec) -> None:
-    """Take no new calls and let the running ones end. Health watches never end by themselves and are not waited for."""
+    """Take no new calls and let the running ones end. Health watches never end by themselves and are not waited for.
+
+    grpc.aio is never told of a grace: where it runs out just when another stop of the same server has freed it, the
+    process crashes (grpcio 1.85).
+    """
     grace_s = spec.settings.grace_s
+    until_s = time.monotonic() + grace_s
     log.info("draining", running=interceptor.running, grace_s=grace_s)
-    stopping = asyncio.create_task(server.stop(grace_s))
+    stopping = asyncio.create_task(server.stop(ENDLESS_S))
     await spec.on_drain()
     idle = asyncio.create_task(interceptor.wait_idle())
-    await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-    if not idle.done():
-        idle.cancel()
+    left_s = max(0.0, until_s - time.monotonic())
+    await asyncio.wait({stopping, idle}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+    if idle.done():
+        await asyncio.wait({stopping}, timeout=min(FLUSH_S, grace_s))
+    elif not stopping.done():
         log.warning("grace_exceeded", grace_s=grace_s)
-    await server.stop(min(FLUSH_S, grace_s))
+    idle.cancel()
+    if not stopping.done():
+        await server.stop(None)
     await stopping
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.errors import StoreUnavailable
@@ -55,21 +57,31 @@ class ProgressWriter:
                     await self._database.write(jobs.set_loop, self._job_id, self._loop_prefix)
                     await self._database.write(media.touch, self._tenant, media.LOOP, self._loop_prefix)
                     recorded_loop = self._loop_prefix
-                event = await self._database.write(
-                    jobs.change, self._job_id, self._executor, self.apply, is_progress=True
-                )
+                await _to_its_end(self._write())
             except StoreUnavailable:
-                await asyncio.sleep(WRITE_INTERVAL_S)
                 self._changed.set()
-                continue
-            if event is None:
-                raise JobLost
-            self._hub.publish(event)
             await asyncio.sleep(WRITE_INTERVAL_S)
+
+    async def _write(self) -> None:
+        """Store and publish an event. Raises: JobLost, StoreUnavailable."""
+        event = await self._database.write(jobs.change, self._job_id, self._executor, self.apply, is_progress=True)
+        if event is None:
+            raise JobLost
+        self._hub.publish(event)
 
     def apply(self, job: jobs_pb2.Job) -> None:
         """Write the progress into a job."""
         set_progress(job, self._frames)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, also when this is cancelled: an event that is stored must be published, or watchers miss it."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class AvatarProgress:

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from support.balancer import running_balancer
+from support.balancer import Balancer
 from support.gateway import process
 from support.postgres import Postgres, missing_reason, running_postgres
+from support.relay import running_relay
 from visema_client import AsyncVisema
 from visema_client.cli.demo import SAMPLES
 from visema_media.audio import read_wav, write_wav
@@ -218,7 +219,7 @@ async def test_a_gateway_is_replaced_and_no_front_end_notices(stack: str, postgr
             return url.removeprefix("http://"), started
 
         old, ending = await start("old")
-        async with asyncio.timeout(PATIENCE_S), hooks, running_balancer(old) as balancer:
+        async with asyncio.timeout(PATIENCE_S), hooks, running_relay(Balancer(old)) as balancer:
             front = FrontEnd(f"http://{balancer.address}")
             load = Load(front, hook)
             async with asyncio.TaskGroup() as clients:

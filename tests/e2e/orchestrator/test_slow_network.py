@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 import pytest
 from harness import Client, no_temporary_objects, orchestrator_here, until
 from stage_fakes import STAGE_NAMES, FakeStages
-from support.slow_link import slow_link
+from support.relay import running_relay
+from support.slow_link import SlowLink
 from visema.orchestrator.v1 import jobs_pb2
 from visema_kit.objects import StoreConfig
 
@@ -22,9 +23,12 @@ async def test_a_job_ends_whole_over_a_slow_network_that_breaks(
     stages.lips.hang_after = 2
     async with AsyncExitStack() as network:
         links = {
-            name: await network.enter_async_context(slow_link(stages.addresses[name], DELAY_S)) for name in STAGE_NAMES
+            name: await network.enter_async_context(running_relay(SlowLink(stages.addresses[name], DELAY_S)))
+            for name in STAGE_NAMES
         }
-        to_store = await network.enter_async_context(slow_link(store_config.endpoint.removeprefix("http://"), DELAY_S))
+        to_store = await network.enter_async_context(
+            running_relay(SlowLink(store_config.endpoint.removeprefix("http://"), DELAY_S))
+        )
         far = {f"VISEMA_{name.upper()}_ADDRESS": link.address for name, link in links.items()}
         address = await network.enter_async_context(
             orchestrator_here({**variables, **far, "VISEMA_S3_ENDPOINT": f"http://{to_store.address}"})

@@ -93,7 +93,7 @@ class Webhooks:
                     await self._claim()
             except VisemaError as error:
                 log.warning("webhooks_not_claimed", reason=error.reason)
-            except Exception:
+            except Exception:  # a defect must not end the claims of all others
                 log.exception("webhooks_not_claimed")
             await asyncio.sleep(CLAIM_S)
 

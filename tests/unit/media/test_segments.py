@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import time
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visema_kit.errors import ObjectCorrupt
+from visema_kit.errors import InvalidInput, ObjectCorrupt
 from visema_media.limits import SegmentLimits
 from visema_media.segments import DEFAULT_CODEC, SegmentCodec, read_quality, read_segment, write_segment
 from visema_media.track import FaceTrack
@@ -101,6 +102,23 @@ def test_a_second_generation_changes_almost_nothing_outside_the_mouth() -> None:
     outside[150:210, 90:160] = False
     assert psnr(second[:, outside], frames[:, outside]) > 40
     assert psnr(second[:, outside], frames[:, outside]) > psnr(first[:, outside], frames[:, outside]) - 0.2
+
+
+@pytest.mark.parametrize(
+    ("frame_count", "frame_rate", "field", "message"),
+    [
+        (3, Fraction(25), "segment.frame_count", "Segment 7 holds 2 of 3 frames."),
+        (2, Fraction(24), "segment.object", "Segment 7 has 25 frames per second, the video 24."),
+    ],
+)
+def test_a_segment_that_does_not_fit_its_video_is_refused_by_field(
+    frame_count: int, frame_rate: Fraction, field: str, message: str
+) -> None:
+    content = read_segment(write_segment(moving_frames(2, 64, 64), track_of(2), Fraction(25)))
+    content.check_fits(7, 1, Fraction(25))  # a loop's last segment may hold more than the video needs
+    with pytest.raises(InvalidInput, match=re.escape(message)) as caught:
+        content.check_fits(7, frame_count, frame_rate)
+    assert caught.value.field == field
 
 
 def test_frames_that_do_not_fit_are_refused_when_writing() -> None:

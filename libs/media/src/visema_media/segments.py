@@ -28,7 +28,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 from av.video.stream import VideoStream
 from PIL import Image
-from visema_kit.errors import ObjectCorrupt
+from visema_kit.errors import InvalidInput, ObjectCorrupt
 
 from visema_media.limits import SegmentLimits
 from visema_media.track import FaceTrack
@@ -90,6 +90,21 @@ class SegmentContent:
     frames: Frames
     track: FaceTrack
     frame_rate: Fraction
+
+    def check_fits(self, index: int, frame_count: int, frame_rate: Fraction) -> None:
+        """Whether it can be segment `index` of a video, of which it provides `frame_count` frames.
+
+        Raises: InvalidInput: it holds fewer, or its frames follow each other at another rate than the video's.
+        """
+        if len(self.frames) < frame_count:
+            raise InvalidInput(
+                f"Segment {index} holds {len(self.frames)} of {frame_count} frames.", field="segment.frame_count"
+            )
+        if self.frame_rate != frame_rate:
+            raise InvalidInput(
+                f"Segment {index} has {self.frame_rate} frames per second, the video {frame_rate}.",
+                field="segment.object",
+            )
 
 
 def write_segment(

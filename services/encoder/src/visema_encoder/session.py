@@ -49,17 +49,8 @@ class EncodingSession:
         return self._writer
 
     def begin_segment(self, segment: common_pb2.Segment, content: SegmentContent, warn: Callable[[str], None]) -> None:
-        """Check a segment; the first one decides the size and opens the file."""
-        if len(content.frames) < segment.frame_count:
-            raise InvalidInput(
-                f"Segment {segment.index} holds {len(content.frames)} of {segment.frame_count} frames.",
-                field="segment.frame_count",
-            )
-        if content.frame_rate != self._job.frame_rate:
-            raise InvalidInput(
-                f"Segment {segment.index} has {content.frame_rate} frames per second, not {self._job.frame_rate}.",
-                field="segment",
-            )
+        """Check a segment; the first one decides the size and opens the file. Raises: InvalidInput: it does not fit."""
+        content.check_fits(segment.index, segment.frame_count, self._job.frame_rate)
         if self._writer is None:
             self._writer = self._open(content, warn)
         self.pictures.add(content, segment.frame_count)

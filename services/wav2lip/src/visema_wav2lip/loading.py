@@ -147,16 +147,7 @@ class SegmentLoader:
             )
 
     def _check_content(self, segment: common_pb2.Segment, content: SegmentContent) -> None:
-        if len(content.frames) < segment.frame_count:
-            raise InvalidInput(
-                f"Segment {segment.index} holds {len(content.frames)} of {segment.frame_count} frames.",
-                field="segment.frame_count",
-            )
-        if content.frame_rate != self._job.frame_rate:
-            raise InvalidInput(
-                f"Segment {segment.index} has {content.frame_rate} frames per second, the job {self._job.frame_rate}.",
-                field="segment.object",
-            )
+        content.check_fits(segment.index, segment.frame_count, self._job.frame_rate)
         self._frame_shape = self._frame_shape or content.frames.shape[1:]
         if content.frames.shape[1:] != self._frame_shape:
             raise InvalidInput(f"Segment {segment.index} has frames of another size.", field="segment.object")

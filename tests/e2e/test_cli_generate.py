@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,23 +12,13 @@ from pathlib import Path
 
 import av
 import pytest
+from support.command_line import visema
 from visema_client import Visema
 from visema_client.cli.demo import SAMPLES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack")]
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "samples"
-
-
-def visema(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "visema_client", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "VISEMA_ENGINE": "embedded"},
-    )
 
 
 def frame_count(video: Path) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import visema
 from support.small_voice import write_recording, write_voice
 from visema_client import Visema
 from visema_client.cli.demo import SAMPLES
@@ -20,22 +19,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("neural voice")]
 VOICE = "piper/en_US-tones-low"
 
 
-def visema(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "visema_client", "models", "voices", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "VISEMA_CHECKPOINT_DIR": str(folder)},
-    )
+def models_voices(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return visema("models", "voices", *arguments, VISEMA_CHECKPOINT_DIR=str(folder))
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder into which the command line imported a voice."""
     folder = tmp_path_factory.mktemp("voices")
-    done = visema("import", write_voice(folder), "--license", "CC-BY-4.0", folder=folder / "checkpoints")
+    done = models_voices("import", write_voice(folder), "--license", "CC-BY-4.0", folder=folder / "checkpoints")
     assert done.returncode == 0, done.stderr
     assert VOICE in done.stderr
     return folder / "checkpoints"
@@ -76,26 +68,26 @@ def test_a_text_job_is_spoken_by_an_imported_voice(client: Visema, tmp_path: Pat
 
 def test_the_command_line_lists_checks_and_removes_voices(tmp_path: Path) -> None:
     source = write_voice(tmp_path, "en-one")
-    refused = visema("import", source, "--license", "MIT", "--sha256", "0" * 64, folder=tmp_path / "checkpoints")
+    refused = models_voices("import", source, "--license", "MIT", "--sha256", "0" * 64, folder=tmp_path / "checkpoints")
     assert refused.returncode == 1
     assert "damaged or another file" in refused.stderr
-    assert visema("import", source, folder=tmp_path / "checkpoints").returncode == 2  # no licence was stated
-    visema("import", source, "--license", "MIT", folder=tmp_path / "checkpoints")
-    assert "en-one" in visema("list", folder=tmp_path / "checkpoints").stdout
+    assert models_voices("import", source, folder=tmp_path / "checkpoints").returncode == 2  # no licence was stated
+    models_voices("import", source, "--license", "MIT", folder=tmp_path / "checkpoints")
+    assert "en-one" in models_voices("list", folder=tmp_path / "checkpoints").stdout
     (tmp_path / "checkpoints" / "piper" / "en-one.onnx").write_bytes(b"changed")
-    changed = visema("verify", "en-one", folder=tmp_path / "checkpoints")
+    changed = models_voices("verify", "en-one", folder=tmp_path / "checkpoints")
     assert changed.returncode == 1
     assert "was changed after it was imported" in changed.stderr
-    assert "removed piper/en-one" in visema("remove", "piper/en-one", folder=tmp_path / "checkpoints").stderr
+    assert "removed piper/en-one" in models_voices("remove", "piper/en-one", folder=tmp_path / "checkpoints").stderr
 
 
 def test_the_command_line_registers_a_recording_and_says_that_nothing_speaks_like_it_yet(tmp_path: Path) -> None:
     recording = write_recording(tmp_path / "anna.wav", 4)
     named = ("--name", "anna", "--language", "en", "--license", "agreed by Anna")
-    done = visema("register", recording, *named, folder=tmp_path / "checkpoints")
+    done = models_voices("register", recording, *named, folder=tmp_path / "checkpoints")
     assert done.returncode == 0, done.stderr
     assert "it speaks where an engine can use it" in done.stderr
-    listed = visema("list", folder=tmp_path / "checkpoints").stdout
+    listed = models_voices("list", folder=tmp_path / "checkpoints").stdout
     assert "cloned/anna" in listed
     assert "agreed by Anna" in listed
-    assert "removed cloned/anna" in visema("remove", "cloned/anna", folder=tmp_path / "checkpoints").stderr
+    assert "removed cloned/anna" in models_voices("remove", "cloned/anna", folder=tmp_path / "checkpoints").stderr

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import pytest
+from support.command_line import visema
 from visema_client import Visema
 from visema_client.cli.demo import SAMPLES
 from visema_client.settings import VideoSettings
 from visema_kit.errors import VoiceNotFound
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack")]
-
-
-def visema(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "visema_client", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "VISEMA_ENGINE": "embedded"},
-    )
 
 
 def loudest(video: Path) -> float:

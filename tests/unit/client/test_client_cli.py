@@ -11,19 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import visema
 from support.fake_orchestrator import Script
 from visema_kit.errors import NoFaceFound, QueueFull, Unauthenticated, VisemaError
-
-
-def visema(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "visema_client", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"COLUMNS": "200"} | variables,
-    )
 
 
 @pytest.fixture

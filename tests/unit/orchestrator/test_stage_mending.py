@@ -236,6 +236,20 @@ async def test_work_tells_a_users_cancellation_from_the_end_of_the_process() -> 
             await running
 
 
+async def test_work_that_is_here_twice_ends_once_each_and_is_cancelled_together() -> None:
+    """A process that was taken for dead may get its own job back before it has noticed."""
+    work = RunningWork()
+    with work.active("job"):
+        earlier = asyncio.create_task(work.run("job", asyncio.sleep(0, "earlier")))
+        with work.active("job"):
+            later = asyncio.create_task(work.run("job", asyncio.sleep(0, "later")))
+            assert await asyncio.gather(earlier, later) == ["earlier", "later"]
+        twice = [asyncio.create_task(work.run("job", asyncio.sleep(60))) for _ in range(2)]
+        await asyncio.sleep(0)
+        work.cancel("job")
+        assert [type(end) for end in await asyncio.gather(*twice, return_exceptions=True)] == [Cancelled, Cancelled]
+
+
 def test_a_page_token_belongs_to_its_list() -> None:
     token = write_token("0123", "jobs a []")
     assert read_page(0, token, "jobs a []").before == "0123"

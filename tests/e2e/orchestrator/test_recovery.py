@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from dbos import DBOSClient
 from harness import PATIENCE_S, Client, no_temporary_objects, orchestrator_here, orchestrator_process, until
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
@@ -13,6 +14,7 @@ from visema_kit.objects import StoreConfig
 from visema_orchestrator.app import LONE_EXECUTOR
 from visema_orchestrator.store import jobs as jobs_table
 from visema_orchestrator.store.database import Database
+from visema_orchestrator.workflow import WORKFLOW_VERSION
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -114,3 +116,31 @@ async def test_what_is_left_of_a_job_that_has_ended_elsewhere_goes(
         await no_temporary_objects(store_config, job.job_id)
         await client.close()
     database.close()
+
+
+async def test_a_recovered_job_that_waits_for_a_slot_is_owned_by_the_process_where_it_waits(
+    variables: dict[str, str], stages: FakeStages
+) -> None:
+    """Or nobody would bring it on should that process end."""
+    stages.lips.hang_after = 1
+    async with orchestrator_here({**variables, "VISEMA_JOB_SLOTS": "1"}) as address:
+        client = Client(address)
+        jobs = [await client.create(await client.spec()) for _ in range(2)]
+        await until(lambda: stages.lips.hanging == 1)
+        database = Database(variables["VISEMA_DATABASE_URL"])
+        claimed = await database.write(jobs_table.claim, "another process")
+        assert claimed is not None
+        assert claimed.job_id == jobs[1].job_id
+        workflows = DBOSClient(system_database_url=f"{variables['VISEMA_DATABASE_URL']}-workflows")
+        recovered = {"workflow_name": "job", "workflow_id": claimed.job_id, "app_version": WORKFLOW_VERSION}
+        await workflows.enqueue_async({**recovered, "queue_name": "_dbos_internal_queue"}, claimed.job_id)
+        async with asyncio.timeout(PATIENCE_S):
+            while await database.read(jobs_table.running_owners) != {LONE_EXECUTOR}:
+                await asyncio.sleep(0.02)
+        assert stages.lips.hanging == 1, "it did not wait"
+        stages.lips.let_go.set()
+        for job in jobs:
+            assert (await client.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
+        workflows.destroy()
+        database.close()
+        await client.close()

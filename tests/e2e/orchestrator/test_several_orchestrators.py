@@ -232,6 +232,39 @@ async def test_a_dead_ones_jobs_are_taken_over_and_its_slots_are_freed(
     await second.close()
 
 
+def refuse_resumptions(session: Session) -> None:
+    """From now on DBOS' database has a fault where a workflow is resumed."""
+    session.execute(
+        sa.text(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$;"
+            "CREATE TRIGGER refuse BEFORE UPDATE ON dbos.workflow_status FOR EACH ROW EXECUTE FUNCTION refuse();"
+        )
+    )
+
+
+async def test_a_takeover_that_fails_half_way_is_brought_on(
+    pair: list[OrchestratorProcess], stages: FakeStages, database: Database
+) -> None:
+    """The job is the other one's by then, and no process comes for it any more."""
+    stages.lips.hang_after = 1
+    first = Client(await pair[0].address())
+    job = await first.create(await first.spec(seconds=4))
+    await until(lambda: stages.lips.hanging == 1)
+    (owner,) = await database.read(jobs_table.running_owners)
+    dead, heir = pair if owner == "one" else reversed(pair)
+    client = Client(await heir.address())
+    await database.write(refuse_resumptions)
+    await dead.kill()
+    await until(lambda: "duty_failed" in heir.log_path.read_text())
+    await database.write(lambda session: session.execute(sa.text("DROP TRIGGER refuse ON dbos.workflow_status")))
+    stages.lips.let_go.set()
+    ended = await client.wait(job.job_id)
+    assert ended.state == SUCCEEDED, ended.error
+    assert ended.result.frame_count == 100
+    await first.close()
+    await client.close()
+
+
 async def test_one_that_is_only_slow_leaves_its_jobs_workflow_to_the_other_one(
     pair: list[OrchestratorProcess], stages: FakeStages, database: Database
 ) -> None:

@@ -99,11 +99,12 @@ class Workflows:
         @DBOS.workflow(name="job", max_recovery_attempts=MOST_RECOVERIES)
         async def job(job_id: str) -> None:
             self._note_task(job_id)
-            await slots.enter(job_id)
             try:
                 with runner.work.active(job_id), self.tracing.span("job", trace_of(job_id)):
+                    # Owned before it waits: should this process end meanwhile, others know whose job it was.
                     if not await runner.adopt(job_id):
                         return
+                    await slots.enter(job_id)
                     result = await prepare(job_id)
                     if result["prepared"]:
                         result = await stream(job_id, result["prepared"])
@@ -135,12 +136,15 @@ class Workflows:
         await self._start(self._avatar, avatar_id)
 
     async def resume(self, workflow_id: str) -> None:
-        """Let any live process run a workflow whose process died."""
-        await DBOS.resume_workflow_async(workflow_id)
+        """Let any live process run a workflow whose process died. Raises: StoreUnavailable: it is stranded."""
+        with self._stranded_by_faults(workflow_id):
+            await DBOS.resume_workflow_async(workflow_id)
 
-    async def status(self, workflow_id: str) -> str | None:
-        """State of a workflow as DBOS names it; None when it was never started."""
-        status = await DBOS.get_workflow_status_async(workflow_id)
+    @staticmethod
+    async def status(workflow_id: str) -> str | None:
+        """State of a workflow as DBOS names it; None when it was never started. Raises: StoreUnavailable."""
+        with _typed_faults():
+            status = await DBOS.get_workflow_status_async(workflow_id)
         return None if status is None else status.status
 
     async def forget_stranded(self, workflow_id: str) -> None:
@@ -151,16 +155,20 @@ class Workflows:
 
     @staticmethod
     async def forget_ended(before: datetime) -> None:
-        """Delete DBOS' records of workflows that ended before some time: our own tables tell how jobs ended."""
-        ended = await DBOS.list_workflows_async(
-            status=sorted(GONE),
-            completed_before=before.isoformat(),
-            limit=FORGET_AT_ONCE,
-            load_input=False,
-            load_output=False,
-        )
-        if ended:
-            await DBOS.delete_workflows_async([workflow.workflow_id for workflow in ended])
+        """Delete DBOS' records of workflows that ended before some time: our own tables tell how jobs ended.
+
+        Raises: StoreUnavailable.
+        """
+        with _typed_faults():
+            ended = await DBOS.list_workflows_async(
+                status=sorted(GONE),
+                completed_before=before.isoformat(),
+                limit=FORGET_AT_ONCE,
+                load_input=False,
+                load_output=False,
+            )
+            if ended:
+                await DBOS.delete_workflows_async([workflow.workflow_id for workflow in ended])
 
     async def close(self) -> None:
         """Stop at once what computes, let what publishes come to its end, and stop DBOS.
@@ -202,15 +210,21 @@ class Workflows:
 
     async def _start(self, workflow: Callable[[str], Coroutine[Any, Any, None]], work_id: str) -> None:
         async def start() -> None:
-            try:
-                with _typed_faults(), SetWorkflowID(work_id):
-                    await DBOS.start_workflow_async(workflow, work_id)
-            except StoreUnavailable:
-                self.stranded.add(work_id)
-                raise
+            with self._stranded_by_faults(work_id), SetWorkflowID(work_id):
+                await DBOS.start_workflow_async(workflow, work_id)
 
         # A context of its own: the workflow outlives the call that asked for it.
         await asyncio.shield(asyncio.create_task(start(), context=contextvars.Context()))
+
+    @contextmanager
+    def _stranded_by_faults(self, work_id: str) -> Iterator[None]:
+        """Raises: StoreUnavailable: DBOS' database has a fault, and the work is noted as stranded."""
+        try:
+            with _typed_faults():
+                yield
+        except StoreUnavailable:
+            self.stranded.add(work_id)
+            raise
 
 
 @contextmanager

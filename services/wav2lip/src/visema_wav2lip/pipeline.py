@@ -109,10 +109,7 @@ class LipSyncPipeline:
             run.cancel()
             producer.cancel()
             await asyncio.gather(producer, return_exceptions=True)
-            while not results.empty():
-                task = results.get_nowait()
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            await run.leave_storing()
 
 
 @dataclass(slots=True)
@@ -170,11 +167,18 @@ class _Run:
         self._job, self._engine, self._audio, self._clock = job, engine, audio, clock
         self._loader = SegmentLoader(store, workers.decoding, job, engine.describe(), codec, clock)
         self._session: LipSyncSession | None = None
+        self._storing: list[asyncio.Task[SegmentSynced]] = []  # all there were: what they hold when done is small
 
     def cancel(self) -> None:
         """Make the device leave what it computes; cancelling a task does not reach into the device's thread."""
         if self._session is not None:
             self._session.cancel()
+
+    async def leave_storing(self) -> None:
+        """Stop what is being stored, whether it was handed on or not."""
+        for task in self._storing:
+            task.cancel()
+        await asyncio.gather(*self._storing, return_exceptions=True)
 
     async def produce(
         self, segments: AsyncIterator[common_pb2.Segment], results: asyncio.Queue[asyncio.Task[SegmentSynced]]
@@ -182,26 +186,20 @@ class _Run:
         """Load, compute and hand on to the store, beside each other."""
         loaded = self._loader.each(segments)
         most_pixels = self._engine.frames_per_call(USUAL_PIXELS) * USUAL_PIXELS if self._engine.crosses_segments else 0
-        storing: asyncio.Task[SegmentSynced] | None = None
         async with ReadAhead(loaded, most_pixels) as ahead:
-            try:
-                begun: deque[_Begun] = deque()
-                while True:
-                    if not begun:
-                        segment = await self._waited_for(ahead)
-                        if segment is None:
-                            break
-                        begun.append(self._begin(segment))
-                    while begun[0].left:
-                        await self._call(begun, ahead)
-                    first = begun.popleft()
-                    storing = asyncio.create_task(self._stored(first.loaded, first.result()), name="store-segment")
-                    await results.put(storing)
-                    storing = None
-            finally:
-                if storing is not None:
-                    storing.cancel()
-                    await asyncio.gather(storing, return_exceptions=True)
+            begun: deque[_Begun] = deque()
+            while True:
+                if not begun:
+                    segment = await self._waited_for(ahead)
+                    if segment is None:
+                        break
+                    begun.append(self._begin(segment))
+                while begun[0].left:
+                    await self._call(begun, ahead)
+                first = begun.popleft()
+                storing = asyncio.create_task(self._stored(first.loaded, first.result()), name="store-segment")
+                self._storing.append(storing)
+                await results.put(storing)
         if self._session is not None:  # an engine may have learnt them on the way
             for warning in self._session.warnings:
                 self._clock.warn(warning)

@@ -14,7 +14,10 @@ T = TypeVar("T")
 
 
 async def next_of(items: asyncio.Queue[T], producer: asyncio.Task[None]) -> T | None:
-    """The next item; None after the last one. Raises: what `producer` raised, when no item is left."""
+    """The next item; None after the last one. An item that comes just as this is cancelled may be lost.
+
+    Raises: what `producer` raised, when no item is left.
+    """
     getting = asyncio.create_task(items.get())
     try:
         await asyncio.wait({getting, producer}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from support.fake_orchestrator import FakeOrchestrator, Script
+from support.full_disk import full_disk
 from support.gateway import serving
 from visema_client.media import KnownFile
 from visema_gateway.api.spools import IN_MEMORY_BYTES, Spools
+from visema_kit.errors import ScratchFull
 
 
 async def filled(spools: Spools, size_bytes: int) -> tuple[object, bytes]:
@@ -39,6 +41,19 @@ async def test_small_files_stay_in_memory_and_large_ones_are_hashed_while_they_c
         assert large.path.read_bytes() == content
         assert (large.size_bytes, large.sha256) == (size_bytes, hashlib.sha256(content).hexdigest())
     await spools.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_for_which_the_disk_has_no_room_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where room is left for a part of what is written last."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for size_bytes in (IN_MEMORY_BYTES + 50_000, 2 * IN_MEMORY_BYTES):
+        spools = Spools()
+        with full_disk(os.getpid(), IN_MEMORY_BYTES + 25_000), pytest.raises(ScratchFull, match="gateway's disk"):
+            await filled(spools, size_bytes)
+        await spools.close()
     assert list(tmp_path.iterdir()) == []
 
 

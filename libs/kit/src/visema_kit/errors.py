@@ -251,7 +251,7 @@ class StoreUnavailable(Unavailable):
 
 
 class ScratchFull(Unavailable):
-    """A stage's disk for files that are being written is full."""
+    """A service's disk for files that are being written is full."""
 
     reason = "SCRATCH_FULL"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -10,22 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from visema_kit.errors import ScratchFull
+from visema_kit.scratch import room_on
 
 _PREFIX = "encode-"  # then the process id, so that a later process knows whose it was
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
 def video_folder(scratch: Path) -> Iterator[Path]:
     """A folder while the block runs. Raises: ScratchFull: what the block writes does not fit."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch) as folder:
-            yield Path(folder)
-    except OSError as err:
-        if err.errno not in _FULL:
-            raise
-        raise ScratchFull("the encoder's disk for files that are being written is full") from err
+    with (
+        room_on("the encoder's disk"),
+        tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch) as folder,
+    ):
+        yield Path(folder)
 
 
 def remove_leftovers(scratch: Path) -> None:

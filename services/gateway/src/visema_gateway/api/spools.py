@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from visema_client.media import KnownFile
+from visema_kit.scratch import room_on
 
 IN_MEMORY_BYTES: Final = 1 << 20  # most portraits and a few seconds of speech
+DISK: Final = "the gateway's disk"
 
 Received = bytes | KnownFile
 
@@ -29,10 +31,11 @@ class Spools:
         return spool
 
     async def settle(self) -> None:
-        """Write what has become too much for the memory."""
+        """Write what has become too much for the memory. Raises: ScratchFull."""
         for number, spool in enumerate(self._spools):
             if spool.is_full:
-                await asyncio.to_thread(spool.spill, self._path(number))
+                with room_on(DISK):
+                    await asyncio.to_thread(spool.spill, self._path(number))
 
     async def close(self) -> None:
         """Remove everything."""
@@ -75,16 +78,19 @@ class Spool:
         """Write what waits. Call in a thread. Raises: OSError."""
         if self._file is None:
             self._path, self._file = path, path.open("wb", buffering=0)
-        self._file.write(self._waiting)
+        left = memoryview(self._waiting)
+        while left:  # a disk that fills up takes a part, and refuses the rest
+            left = left[self._file.write(left) :]
         self._digest.update(self._waiting)
         self._written_bytes += len(self._waiting)
         self._waiting = bytearray()
 
     async def received(self) -> Received:
-        """The whole file. Raises: OSError."""
+        """The whole file. Raises: ScratchFull."""
         if self._path is None:
             return bytes(self._waiting)
-        await asyncio.to_thread(self.spill, self._path)
+        with room_on(DISK):
+            await asyncio.to_thread(self.spill, self._path)
         self.close()
         return KnownFile(self._path, self._written_bytes, self._digest.hexdigest())
 

@@ -27,9 +27,8 @@ from visema_media.framing import Framing, frame_portrait
 from visema_media.image import load_portrait
 from visema_media.limits import MediaLimits
 from visema_media.speech import decode_audio
-from visema_wav2lip.engines.embedded.engine import FRAMES_PER_CALL
 from visema_wav2lip.engines.embedded.engine import EmbeddedEngine as LipSync
-from visema_wav2lip.engines.protocol import LipSyncSettings
+from visema_wav2lip.engines.protocol import LipSyncSettings, SegmentPart
 
 RATE = Fraction(25)
 FRAMES = 125
@@ -56,14 +55,16 @@ def measure(portrait: Path, speech: Path, side_px: int) -> tuple[float, float, f
     preparing_ms, prepared = cpu_ms(lambda: Animator().prepare(frame_portrait(picture, face, Framing.BUST, side_px)))
     animating_ms, animated = cpu_ms(lambda: prepared.render(plan, 0, FRAMES))
     frames, track = animated.frames, animated.track
+    lip_sync = LipSync()
     opening_ms, session = cpu_ms(
-        lambda: LipSync().open(frames[0], track.slice(0, 1), samples, RATE, FRAMES, LipSyncSettings())
+        lambda: lip_sync.open(frames[0], track.slice(0, 1), samples, RATE, FRAMES, LipSyncSettings())
     )
+    at_once = lip_sync.frames_per_call(side_px * side_px)
 
     def speak() -> None:
-        for first in range(0, FRAMES, FRAMES_PER_CALL):
-            part = slice(first, first + FRAMES_PER_CALL)
-            session.apply(frames[part], track.slice(first, len(frames[part])), first)
+        for first in range(0, FRAMES, at_once):
+            wanted = range(first, min(first + at_once, FRAMES))
+            session.apply([SegmentPart(list(frames), track, 0, wanted)])
 
     speaking_ms, _ = cpu_ms(speak)
     return preparing_ms, animating_ms / FRAMES, opening_ms, speaking_ms / FRAMES

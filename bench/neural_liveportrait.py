@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,14 +123,23 @@ def _ways_of(  # noqa: PLR0917  a private helper, called three times in one plac
     ways = []
     for batch in batches:
         rows = x_d[torch.arange(batch, device=x_d.device) % len(x_d)]
-        warped = network.warp(source, rows)["out"].clone()
+        warped = _warped(network, source, rows).clone()
         label = f"{name}, batch {batch}"
         ways += [
-            _Named("W", label, Way(lambda rows=rows: network.warp(source, rows)["out"], batch, dtype, judged=False)),
-            _Named("G", label, Way(lambda warped=warped: network.decoder(warped), batch, dtype, judged=False)),
-            _Named("frame", label, Way(lambda rows=rows: _to_bytes(network(source, rows)), batch, dtype)),
+            _Named("W", label, Way(partial(_warped, network, source, rows), batch, dtype, judged=False)),
+            _Named("G", label, Way(partial(network.decoder, warped), batch, dtype, judged=False)),
+            _Named("frame", label, Way(partial(_frames, network, source, rows), batch, dtype)),
         ]
     return ways
+
+
+def _warped(network: FrameNetwork, source: SourceVolume, rows: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = network.warp(source, rows)["out"]
+    return out
+
+
+def _frames(network: FrameNetwork, source: SourceVolume, rows: torch.Tensor) -> torch.Tensor:
+    return _to_bytes(network(source, rows))
 
 
 def _to_bytes(pictures: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ Needs torch, numpy and our packages only; importing it lets a bare machine, whic
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import statistics
 import sys
@@ -23,6 +24,8 @@ SOURCES = ("libs/kit/src", "libs/media/src", "services/liveportrait/src", "servi
 sys.path[:0] = [str(REPOSITORY / source) for source in SOURCES]
 
 from golden import weights  # noqa: E402  found through the paths above
+
+__all__ = ["Way", "arguments_of", "measure_all", "peak_gflops", "peak_mib", "psnr_db", "synthetic", "weights"]
 
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the product that shows a device's peak
 PRODUCTS = 30
@@ -88,7 +91,7 @@ def synthetic(network: Any, name: str, device: torch.device) -> Any:
 def psnr_db(picture: Any, reference: Any, peak: float) -> float:
     """Distance of pictures whose values reach up to `peak`; 200 for equal ones."""
     error = np.mean((np.asarray(picture, np.float64) - np.asarray(reference, np.float64)) ** 2) / peak**2
-    return float(-10 * np.log10(max(error, 1e-20)))
+    return -10 * math.log10(max(float(error), 1e-20))
 
 
 def peak_gflops(device: torch.device, dtype: torch.dtype) -> float:

@@ -85,15 +85,15 @@ def between(figure: str, low: float, high: float) -> Bar:
 def blink_rate_holds(figures: Figures) -> bool:
     """8 to 30 blinks a minute; a clip under 8 s is counted: 1 to 3 blinks."""
     if figures["duration_s"] < 8:
-        return 1 <= figures["blink_count"] <= 3
-    return 8 <= figures["blinks_per_min"] <= 30
+        return bool(1 <= figures["blink_count"] <= 3)
+    return bool(8 <= figures["blinks_per_min"] <= 30)
 
 
 def breath_holds(figures: Figures) -> bool:
     """Where the clothes have texture enough to measure: a visible, regular breath."""
     if figures["breath_texture"] <= 4:
         return True
-    return figures["breath_amp_px"] >= 0.4 * figures["width"] / 512 and figures["breath_r2"] >= 0.5
+    return bool(figures["breath_amp_px"] >= 0.4 * figures["width"] / 512 and figures["breath_r2"] >= 0.5)
 
 
 def measured_in_silence(bar: Bar) -> Bar:

@@ -52,11 +52,13 @@ class FramedPortrait:
         bgr: uint8 (H, W, 3), even sides.
         face: The chosen face in pixels of `bgr`.
         warnings: Things that a person should know, in words.
+        scale: Pixels of the frame for each pixel of the picture; above 1 the picture was enlarged.
     """
 
     bgr: npt.NDArray[np.uint8]
     face: FaceLandmarks
     warnings: tuple[str, ...]
+    scale: float
 
 
 def frame_portrait(bgr: npt.NDArray[np.uint8], face: FaceLandmarks, framing: Framing, size_px: int) -> FramedPortrait:
@@ -78,11 +80,11 @@ def frame_portrait(bgr: npt.NDArray[np.uint8], face: FaceLandmarks, framing: Fra
         points[:, 0] = (points[:, 0] + 0.5) * framed.shape[1] / width - 0.5
         points[:, 1] = (points[:, 1] + 0.5) * framed.shape[0] / height - 0.5
         points[:, 2] *= scale
-        return FramedPortrait(framed, FaceLandmarks(points.astype(np.float32), face.score), face_warnings(bgr, face))
+        return FramedPortrait(framed, FaceLandmarks(points.astype(np.float32), face.score), face_warnings(bgr, face), scale)
     left, top, side = _square(face, framing, width, height)
     square = _cut_square(bgr, left, top, side)
     moved = face.moved(size_px / side, left, top)
-    return FramedPortrait(_scaled(square, size_px, size_px), moved, face_warnings(bgr, face))
+    return FramedPortrait(_scaled(square, size_px, size_px), moved, face_warnings(bgr, face), size_px / side)
 
 
 def face_flaws(bgr: npt.NDArray[np.uint8], face: FaceLandmarks) -> tuple[FaceFlaw, ...]:

@@ -61,7 +61,7 @@ def synthetic_mesh(centre: tuple[float, float], height: float, *, mouth_gap: flo
 @pytest.fixture(scope="module")
 def portrait(chain_golden: Any) -> FramedPortrait:
     picture = np.ascontiguousarray(chain_golden["src.img_rgb_u8"][:480, :480, ::-1])
-    return FramedPortrait(picture, FaceLandmarks(synthetic_mesh((240, 220), 200), 1.0), ())
+    return FramedPortrait(picture, FaceLandmarks(synthetic_mesh((240, 220), 200), 1.0), (), 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ Recordings = st.builds(
         tuple(Pause(start_s, start_s + length_s) for start_s, length_s in sorted(pauses)),
     ),
     st.lists(st.tuples(st.floats(0, 60), st.floats(0, 4)), max_size=80),
-    st.lists(st.tuples(st.floats(0.2, 60), st.floats(0.25, 4)), max_size=15),
+    st.lists(st.tuples(st.floats(0.05, 60), st.floats(0.25, 4)), max_size=15),
 )
 
 
@@ -151,6 +151,13 @@ def test_any_speech_leaves_the_first_frame_alone_and_every_value_within_bounds(
     assert 0 <= plan.breath.min() <= plan.breath.max() <= 1 + 1e-6
     assert 0 <= plan.left_open.min() <= plan.left_open.max() <= 1
     assert np.abs(np.diff(plan.breath)).max() < 0.14  # a breath at most twice as fast as usual
+
+
+def test_no_blink_moves_into_the_first_frame() -> None:
+    """A word of a twentieth of a second ends there."""
+    for seed in range(200):
+        motion = replace(ENDLESS, seed=seed, blinks_per_minute=30, blink_duration_ms=400)
+        assert plan_of(motion, SpeechCues(pauses=(Pause(0.06, 0.6),)), frames=1).left_open[0] == 1.0
 
 
 def test_blinks_gather_at_the_ends_of_phrases_at_the_same_rate() -> None:

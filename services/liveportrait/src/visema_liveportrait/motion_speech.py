@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from visema_liveportrait.motion_events import Blinks, smoothstep
+from visema_liveportrait.motion_events import LONGEST_BLINK_S, Blinks, smoothstep
 from visema_liveportrait.speech_cues import Nucleus, Pause, SpeechCues
 
 FloatArray = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ BLINK_REACH_S = 0.8  # a planned blink so near to the end of a phrase moves ther
 BLINK_AFTER_S = (0.04, 0.20)  # from the end of the phrase to the middle of the blink
 BLINK_DISTANCE_S = 0.7
 
-INHALING = 1.16  # phase at which the chest rises fastest
+INHALING = 1.16  # phase at which half the breath is drawn: with the planner's `BREATH_SKEW`
 SLOWER, FASTER = 0.35, 0.45  # how much slower and faster than usual a breath may be on average
 INHALING_AFTER_S = 0.5  # at the latest, from the beginning of a pause
 
@@ -145,6 +145,8 @@ def moved_blinks(pauses: Iterable[Pause], blinks: Blinks, seed: int, strength: f
 
     for place, pause in enumerate(pauses):
         wanted_s = pause.start_s + _generator(seed, BLINK_SHIFT_STREAM, place).uniform(*BLINK_AFTER_S)
+        if wanted_s < LONGEST_BLINK_S / 2.0:  # it would begin before the motion, whose first frame shows open eyes
+            continue
         window = int(wanted_s // length_s)
         number = min(range(max(window - 1, 0), window + 2), key=lambda each: abs(middle_s(each) - wanted_s))
         others = [middle_s(each) for each in (number - 1, number + 1) if each >= 0]

@@ -3,9 +3,11 @@
 `python bench/visemes.py` (needs `pip install espeakng-loader`) prints one line per language:
 
 - `p b m shut`: share of these sounds during which some frame is shut (below 0.08 of full opening);
+- `pressed on p b m`: share of the plan's own lip closures that lie on one of these sounds (the rest: `t k d n`);
 - `f v` and `s`: share of these with the lower lip at the teeth (`s` should have none of it);
 - `open r`: correlation of the opening with the openness of the vowel spoken;
 - `round o-u / i-e`: mean rounding in rounded and in spread vowels;
+- `rounding right`: share of rounded vowels above `ROUND_FROM` and of spread ones below it, the mean of the two;
 - `lag`: frames by which the opening lags behind the vowels' openness (negative: the mouth leads).
 """
 
@@ -27,6 +29,9 @@ RATE_HZ = 16_000
 FRAME_RATE = Fraction(25)
 WORDS_PER_MINUTE = (140, 175)
 SHUT = 0.08
+PRESSED = 0.5
+ROUND_FROM = 0.12
+NEAR_S = 0.03  # a frame's distance that still counts
 LAGS = range(-4, 5)
 
 TEXTS = {
@@ -135,6 +140,7 @@ class Scores:
     """What one language's clips gave, one entry per sound."""
 
     shut: list[bool]
+    pressed_right: list[bool]
     lip_teeth: list[bool]
     hiss_lip_teeth: list[bool]
     opening: list[tuple[float, float]]
@@ -165,6 +171,14 @@ def judge(plan: MouthPlan, sounds: list[Phoneme], scores: Scores) -> None:
                 scores.rounded.append(float(plan.rounding[middle]))
             elif vowel in SPREAD:
                 scores.spread.append(float(plan.rounding[middle]))
+    labial = [(sound.start_s, sound.end_s) for sound in sounds if sound.name in LABIAL]
+    edges = np.flatnonzero(np.diff(plan.press > PRESSED, prepend=False, append=False)) / float(FRAME_RATE)
+    spoken_s = [sound.start_s for sound in sounds if sound.name and sound.name[0] in OPENNESS]
+    scores.pressed_right += [
+        any(start < end_s + NEAR_S and end > start_s - NEAR_S for start_s, end_s in labial)
+        for start, end in edges.reshape(-1, 2)
+        if spoken_s[0] <= start <= spoken_s[-1]  # not the rest before and after the speech
+    ]
     inner = slice(max(LAGS), len(plan) - max(LAGS))
     fits = {lag: np.corrcoef(np.roll(plan.opening, -lag)[inner], target[inner])[0, 1] for lag in LAGS}
     scores.lags.append(max(fits, key=lambda lag: fits[lag]))
@@ -173,18 +187,24 @@ def judge(plan: MouthPlan, sounds: list[Phoneme], scores: Scores) -> None:
 def main() -> None:
     """Print the table."""
     speaker = Speaker()
-    print("| language | p b m shut | f v at teeth | s at teeth | open r | round o-u / i-e | lag |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| language | p b m shut | pressed on p b m | f v at teeth | s at teeth | open r | round o-u / i-e "
+        "| rounding right | lag |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for language, text in TEXTS.items():
-        scores = Scores([], [], [], [], [], [], [])
+        scores = Scores([], [], [], [], [], [], [], [])
         for speed in WORDS_PER_MINUTE:
             samples, sounds = speaker.say(text, language, speed)
             judge(plan_mouth(samples, FRAME_RATE, int(len(samples) / RATE_HZ * FRAME_RATE)), sounds, scores)
         heard, spoken = np.array(scores.opening).T
+        rounded, spread = np.array(scores.rounded), np.array(scores.spread)
+        right = ((rounded > ROUND_FROM).mean() + (spread <= ROUND_FROM).mean()) / 2
         print(
-            f"| {language} | {np.mean(scores.shut):.2f} of {len(scores.shut)} | {np.mean(scores.lip_teeth):.2f} | "
+            f"| {language} | {np.mean(scores.shut):.2f} of {len(scores.shut)} | "
+            f"{np.mean(scores.pressed_right):.2f} of {len(scores.pressed_right)} | {np.mean(scores.lip_teeth):.2f} | "
             f"{np.mean(scores.hiss_lip_teeth or [False]):.2f} | {np.corrcoef(heard, spoken)[0, 1]:.2f} | "
-            f"{np.mean(scores.rounded):.2f} / {np.mean(scores.spread):.2f} | {np.mean(scores.lags):+.1f} |"
+            f"{rounded.mean():.2f} / {spread.mean():.2f} | {right:.2f} | {np.mean(scores.lags):+.1f} |"
         )
 
 

@@ -79,37 +79,50 @@ def search(seconds: float, folder: Path, workers: int, other: str = "") -> int:
     folder.mkdir(parents=True, exist_ok=True)
     end_s = time.monotonic() + seconds
     notes = [Path(tempfile.mkdtemp(dir=folder)) / "damaged.bin" for _ in range(workers)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", __file__, "--worker", str(end_s), str(note), other],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        for note in notes
-    ]
+    running = [start(end_s, note, other) for note in notes]
     failed = 0
     for worker, note in zip(running, notes, strict=True):
+        came_back = True
         try:
-            output, errors = worker.communicate(timeout=max(end_s - time.monotonic(), 0) + HANG_S)
+            output, _ = worker.communicate(timeout=max(end_s - time.monotonic(), 0) + HANG_S)
         except subprocess.TimeoutExpired:
             worker.kill()
-            output, errors = worker.communicate()
-            errors += "It does not come back from this file.\n"
+            output, _ = worker.communicate()
+            came_back = False
         print(output, end="", flush=True)
+        said = complaints(note)
         if worker.returncode:
             failed += 1
-            report(errors, worker.returncode, note)
-        else:
+            report(said.read_text(errors="replace"), worker.returncode, note, came_back=came_back)
+        said.unlink()
+        if not worker.returncode:
             note.parent.rmdir()
     return int(failed > 0)
 
 
-def report(errors: str, status: int, note: Path) -> None:
+def start(end_s: float, note: Path, other: str) -> subprocess.Popen[str]:
+    """Start a worker. What it complains of goes into a file: nobody reads a pipe before the worker's turn has come."""
+    with complaints(note).open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", __file__, "--worker", str(end_s), str(note), other],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            errors="replace",
+        )
+
+
+def complaints(note: Path) -> Path:
+    """Where a worker's standard error goes: its decoders write a line for many a file."""
+    return note.with_name("complaints.txt")
+
+
+def report(errors: str, status: int, note: Path, *, came_back: bool) -> None:
     """Print what a worker said, and the file that it read last."""
     lines = [line[:PRINTED_COLUMNS] for line in errors.splitlines() if not line.startswith(DECODERS_SAY)]
     print(*lines[-PRINTED_LINES:], f"A worker ended with status {status}.", sep="\n")
+    if not came_back:
+        print("It did not come back from this file.")
     if not note.exists():
         print("It had not read a file yet.")
         return

@@ -8,14 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).resolve().parents[2]
+PIPE_BYTES = 1 << 16  # what a process can write before somebody reads
+PATIENCE_S = 60.0
 
 
-def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def fuzz(folder: Path, *arguments: str, workers: int = 1) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable,
@@ -23,10 +26,11 @@ def fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             "--folder",
             str(folder),
             "--workers",
-            "1",
+            str(workers),
             *arguments,
         ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(Path(__file__).parent)))},
+        cwd=folder.parent,
         capture_output=True,
         text=True,
         check=False,
@@ -50,6 +54,21 @@ def is_frail(content: bytes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_talkative(_content: bytes) -> None:
+    """A reader that complains a lot, once, and then waits until another worker has done so too."""
+    meeting = Path("meeting")
+    meeting.mkdir(exist_ok=True)
+    here = meeting / str(os.getpid())
+    if here.exists():
+        return
+    sys.stderr.write("x" * 2 * PIPE_BYTES)
+    here.touch()
+    give_up_s = time.monotonic() + PATIENCE_S
+    while len(list(meeting.iterdir())) < 2:
+        assert time.monotonic() < give_up_s, "the other worker stands still"
+        time.sleep(0.01)
+
+
 def test_it_reads_a_round_of_every_kind_and_leaves_nothing_behind(tmp_path: Path) -> None:
     ended = fuzz(tmp_path, "--seconds", "0", "--reader", "test_fuzzing:is_stout")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -57,6 +76,13 @@ def test_it_reads_a_round_of_every_kind_and_leaves_nothing_behind(tmp_path: Path
     assert found
     assert int(found[1]) >= 300  # four rounds of about a hundred
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_go_on_beside_each_other_however_much_their_decoders_complain(tmp_path: Path) -> None:
+    ended = fuzz(tmp_path / "found", "--seconds", "0", "--reader", "test_fuzzing:is_talkative", workers=2)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("no fault") == 2
+    assert not list((tmp_path / "found").iterdir())
 
 
 @pytest.mark.parametrize("reader", ["is_picky", "is_frail"])

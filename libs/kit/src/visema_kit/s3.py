@@ -26,6 +26,7 @@ from visema.common.v1 import common_pb2
 from visema_kit import keys
 from visema_kit.digest import sha256_of
 from visema_kit.errors import InternalError, ObjectNotFound, StoreUnavailable, VisemaError
+from visema_kit.http_pool import PatientPool
 from visema_kit.logs import get_logger
 from visema_kit.tracing import exemplar, step
 
@@ -136,7 +137,7 @@ class S3Bucket:
     def __init__(self, config: StoreConfig, metrics: Metrics | None = None) -> None:
         self.name = config.bucket
         self._metrics = metrics
-        self._http = urllib3.PoolManager(
+        self._http = PatientPool(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
             maxsize=CONNECTIONS,
             retries=RETRIES,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import minio
+from support.place import HERE, Place
 from support.ports import free_ports
 from support.seaweed import S3Server
 
@@ -32,6 +33,7 @@ class RealStack:
         store: The object store that they share.
         variables: Further settings of all services.
         services: Those to run.
+        places: Where they run; on this machine's loopback interface those that it does not name.
 
     Attributes:
         told_addresses: What callers are told; a test may put something in between before it starts the callers.
@@ -43,12 +45,16 @@ class RealStack:
         store: S3Server,
         variables: Mapping[str, str] | None = None,
         services: Sequence[str] = SERVICES,
+        places: Mapping[str, Place] | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
         self.services = tuple(services)
         ports = free_ports(len(self.services))
-        self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.services, ports, strict=True)}
+        self._places = {name: (places or {}).get(name, HERE) for name in self.services}
+        self.addresses = {
+            name: f"{place.host}:{port}" for (name, place), port in zip(self._places.items(), ports, strict=True)
+        }
         self.told_addresses = dict(self.addresses)
         self._variables = dict(variables or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -76,7 +82,10 @@ class RealStack:
             self._port_file(name).unlink(missing_ok=True)
             with self._log_path(name).open("ab") as log:
                 self._processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", f"visema_{name}"], env=self._environment(name), stdout=log, stderr=log
+                    [*self._places[name].command, sys.executable, "-m", f"visema_{name}"],
+                    env=self._environment(name),
+                    stdout=log,
+                    stderr=log,
                 )
 
     def wait_ready(self, *names: str) -> None:
@@ -130,7 +139,7 @@ class RealStack:
             **self.store.environment(),
             "VISEMA_ENGINE": "embedded",
             "VISEMA_LISTEN": self.addresses[name],
-            "VISEMA_METRICS_LISTEN": "127.0.0.1:0",
+            "VISEMA_METRICS_LISTEN": f"{self._places[name].host}:0",
             "VISEMA_PORT_FILE": str(self._port_file(name)),
             "OMP_NUM_THREADS": "1",
         }

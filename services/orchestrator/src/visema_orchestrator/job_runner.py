@@ -184,7 +184,7 @@ class JobRunner:
             log.warning("temporary_objects_left", job_id=job_id, exc_info=True)  # the store's 1-day rule takes them
 
     async def _step(self, job_id: str, work: Callable[[_Run], Awaitable[StepResult]]) -> StepResult:
-        """Run a step's work under the job's time limit, and turn every end into a result."""
+        """Run a step's work under its time limit, and turn every end into a result."""
 
         async def limited() -> StepResult:
             run = await self._load(job_id)

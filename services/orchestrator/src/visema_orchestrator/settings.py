@@ -44,7 +44,11 @@ class OrchestratorSettings(ServiceSettings):
     )
     job_slots: int = Field(default=2, ge=1, le=256, description="Jobs that this process runs at once.")
     queue_limit: int = Field(default=64, ge=0, le=100_000, description="Jobs that may wait, over all processes.")
-    job_timeout_s: float = Field(default=900.0, gt=0, description="Longest time that a job may run.")
+    job_timeout_s: float = Field(
+        default=900.0,
+        gt=0,
+        description="Longest time that a step of a job, its audio or its pipeline, may take; counted anew after a restart.",
+    )
     check_timeout_s: float = Field(default=30.0, gt=0, description="Longest time that checks of CreateJob may take.")
     stage_patience_s: float = Field(
         default=180.0,

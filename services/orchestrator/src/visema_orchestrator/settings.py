@@ -47,7 +47,7 @@ class OrchestratorSettings(ServiceSettings):
     job_timeout_s: float = Field(
         default=900.0,
         gt=0,
-        description="Longest time that a step of a job, its audio or its pipeline, may take; counted anew after a restart.",
+        description="Longest time that a step of a job (its audio, its pipeline) may take; a restart counts anew.",
     )
     check_timeout_s: float = Field(default=30.0, gt=0, description="Longest time that checks of CreateJob may take.")
     stage_patience_s: float = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import grpc
@@ -11,6 +12,7 @@ from dbos import DBOS
 from harness import Client, keys_below, orchestrator_here
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2, media_pb2
+from visema_kit.keys import DEFAULT_TENANT, job_key
 from visema_kit.objects import ObjectStore, StoreConfig
 from visema_orchestrator.store.database import Database, now_us
 from visema_orchestrator.sweep import Sweeper
@@ -56,6 +58,27 @@ async def test_results_uploads_and_loops_go_after_a_week_without_use(
         with pytest.raises(grpc.aio.AioRpcError):
             await client.media.CompleteUpload(request)
         assert await DBOS.get_workflow_status_async(ended.job_id) is None
+        await client.close()
+
+
+async def test_what_reaches_the_store_after_its_job_has_ended_goes_with_the_next_sweep(
+    variables: dict[str, str], stages: FakeStages, object_store: ObjectStore
+) -> None:
+    """Over a slow network an upload may end long after the job that it was for was cancelled."""
+    async with orchestrator_here(variables) as address:
+        client = Client(address)
+        ended = await client.wait((await client.create(await client.spec())).job_id)
+        stages.lips.hang_after = 0
+        running = await client.create(await client.spec())
+        await client.until(running.job_id, jobs_pb2.JOB_STATE_RUNNING)
+        ids = {"late": ended.job_id, "needed": running.job_id, "foreign": uuid.uuid4().hex}
+        keys = {what: job_key(DEFAULT_TENANT, job_id, "sync", "a.mkv") for what, job_id in ids.items()}
+        for key in keys.values():
+            await object_store.put(key, b"segment", "video/x-matroska")
+        await swept(variables, object_store, days=0)
+        there = {what for what, key in keys.items() if await object_store.stat(key) is not None}
+        assert there == {"needed", "foreign"}
+        await client.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=running.job_id))
         await client.close()
 
 

@@ -7,14 +7,14 @@ import hashlib
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 from visema_kit import http_pool, s3
 from visema_kit.errors import StoreUnavailable
-from visema_kit.s3 import S3Bucket, StoreConfig
+from visema_kit.objects import ObjectStore, StoreConfig
 
 CONTENT = bytes(range(256)) * (48 * 1024)  # 12 MiB: much more than a system keeps on its way
 BUFFER_BYTES = 64 * 1024
@@ -29,16 +29,18 @@ class SlowStore:
 
     Attributes:
         uploads: How many were begun.
-        received: SHA-256 of each content, and the seconds that it took.
+        received: SHA-256 of each whole content, and the seconds that it took.
+        broken: How many ended in the middle.
     """
 
     def __init__(self, *, stuck: bool = False) -> None:
         self.uploads = 0
         self.received: list[tuple[str, float]] = []
+        self.broken = 0
         self._stuck = stuck
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, OSError):
+        try:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             self.uploads += 1
             if self._stuck:
@@ -57,11 +59,14 @@ class SlowStore:
             self.received.append((digest.hexdigest(), time.monotonic() - started))
             writer.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n')
             await writer.drain()
-        writer.close()
+        except (asyncio.IncompleteReadError, OSError):
+            self.broken += 1
+        finally:
+            writer.close()
 
 
 @asynccontextmanager
-async def running(slow: SlowStore, folder: Path, *, tls: bool = False) -> AsyncIterator[S3Bucket]:
+async def running(slow: SlowStore, folder: Path, *, tls: bool = False) -> AsyncIterator[ObjectStore]:
     """The slow store, and a client of it. Args: folder: for its CA."""
     context, authority_file = None, None
     if tls:
@@ -71,12 +76,17 @@ async def running(slow: SlowStore, folder: Path, *, tls: bool = False) -> AsyncI
         authority.issue_cert("127.0.0.1").configure_cert(context)
     server = await asyncio.start_server(slow.serve, "127.0.0.1", 0, limit=BUFFER_BYTES, ssl=context)
     endpoint = f"http{'s' * tls}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    bucket = S3Bucket(StoreConfig(endpoint, "access", "secret-key", "bucket", ca_file=authority_file))
+    store = ObjectStore(StoreConfig(endpoint, "access", "secret-key", "bucket", ca_file=authority_file))
     try:
-        yield bucket
+        yield store
     finally:
-        bucket.close()
+        await store.aclose()
         server.close()
+
+
+async def upload(store: ObjectStore) -> None:
+    """One large request."""
+    await store._run(store._s3.add_part, "media/tenant/a", "upload", 1, CONTENT)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
@@ -86,8 +96,8 @@ async def test_an_upload_may_take_longer_than_connecting_and_than_each_of_its_pi
     monkeypatch.setattr(s3, "CONNECT_TIMEOUT_S", CONNECT_S)
     monkeypatch.setattr(http_pool, "SEND_TIMEOUT_S", PIECE_S)
     slow = SlowStore()
-    async with running(slow, tmp_path, tls=tls) as bucket:
-        await asyncio.to_thread(bucket.add_part, "media/tenant/a", "upload", 1, CONTENT)
+    async with running(slow, tmp_path, tls=tls) as store:
+        await upload(store)
     assert slow.uploads == 1, "it was begun again"
     [(sha256, took_s)] = slow.received
     assert sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -97,7 +107,22 @@ async def test_an_upload_may_take_longer_than_connecting_and_than_each_of_its_pi
 async def test_an_upload_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(http_pool, "SEND_TIMEOUT_S", 0.2)
     slow = SlowStore(stuck=True)
-    async with running(slow, tmp_path) as bucket:
+    async with running(slow, tmp_path) as store:
         with pytest.raises(StoreUnavailable, match="does not answer"):
-            await asyncio.to_thread(bucket.add_part, "media/tenant/a", "upload", 1, CONTENT)
+            await upload(store)
     assert slow.uploads == 1 + s3.RETRIES.total
+
+
+async def test_an_upload_that_is_cancelled_stops_in_the_middle(tmp_path: Path) -> None:
+    slow = SlowStore()
+    async with running(slow, tmp_path) as store:
+        uploading = asyncio.create_task(upload(store))
+        while not slow.uploads:
+            await asyncio.sleep(0.01)
+        uploading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await uploading
+        while not (slow.broken or slow.received):
+            await asyncio.sleep(0.01)
+    assert not slow.received, "the store got all of it"
+    assert slow.uploads == 1, "it was begun again"

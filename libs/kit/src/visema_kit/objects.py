@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import hashlib
+import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -25,6 +26,7 @@ from visema_kit.errors import (
     StoreUnavailable,
     VisemaError,
 )
+from visema_kit.http_pool import UNWANTED
 from visema_kit.logs import get_logger
 from visema_kit.s3 import CONNECTIONS, OCTET_STREAM, S3Bucket, StoreConfig
 
@@ -213,6 +215,10 @@ class ObjectStore:
         keys.tenant_of(prefix + "x")
         return await self._run(self._s3.delete_prefix, prefix)
 
+    async def folders(self, kind: str) -> set[tuple[str, str]]:
+        """Tenants and names of what has objects at `<kind>/<tenant>/<name>/…`. Lists every object of the kind."""
+        return await self._run(self._s3.folders, kind)
+
     # Presigned addresses
 
     async def presign_put(self, key: str, expires_s: int) -> str:
@@ -271,7 +277,13 @@ class ObjectStore:
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         context = contextvars.copy_context()  # log and trace context of the call
-        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, function, *args)
+        unwanted = threading.Event()
+        context.run(UNWANTED.set, unwanted)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, function, *args)
+        except asyncio.CancelledError:
+            unwanted.set()
+            raise
 
     async def _existing(self, key: str) -> common_pb2.ObjectRef:
         found = await self.stat(key)

@@ -240,6 +240,13 @@ class S3Bucket:
             raise InternalError(f"an object could not be deleted: {failed.code}", metadata={"key": failed.name or ""})
         return len(found)
 
+    @_operation("list")
+    def folders(self, kind: str) -> set[tuple[str, str]]:
+        """Tenants and names of what has objects at `<kind>/<tenant>/<name>/…`."""
+        found = (entry.object_name or "" for entry in self._client.list_objects(self.name, f"{kind}/", recursive=True))
+        parts = (key.split("/", 3) for key in found)
+        return {(part[1], part[2]) for part in parts if len(part) > 3}  # noqa: PLR2004  # kind, tenant, name, rest
+
     def presign_put(self, key: str, expires_s: int) -> str:
         """An address for HTTP PUT. Only computes."""
         return self._public_client.presigned_put_object(self.name, key, timedelta(seconds=expires_s))

@@ -1,4 +1,6 @@
-"""Deletes what nobody needs any more: expired results, unused uploads and loops, addresses that were never used."""
+"""Deletes what nobody needs any more: expired results, unused uploads and loops, addresses that were never used, and
+temporary objects that came when their job had ended.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from visema_kit.errors import JobNotFound, VisemaError
-from visema_kit.keys import key_prefix
+from visema_kit.keys import job_prefix, key_prefix
 from visema_kit.logs import get_logger
 from visema_kit.objects import ObjectStore
 
@@ -49,6 +51,7 @@ class Sweeper:
             await self.objects.delete(upload.key)
             await self.database.write(media.delete_upload, upload.upload_id)
         await self.forget_workflows(datetime.fromtimestamp(at_us / 1e6 - WORKFLOW_LIFETIME_S, UTC))
+        await self._late()
         await self._unused(media.MEDIA, at_us - round(self.media_lifetime_s * 1e6))
         await self._unused(media.LOOP, at_us - round(self.loop_lifetime_s * 1e6))
 
@@ -59,6 +62,17 @@ class Sweeper:
         except JobNotFound:
             return  # another process was first
         await self.objects.delete_prefix(key_prefix("results", tenant, job_id))
+
+    async def _late(self) -> None:
+        """Delete what was on its way to the store when its job ended, so that the job could not delete it.
+
+        Jobs that this database does not know are let alone: they may be those of another one.
+        """
+        job_ids = sorted(job_id for _, job_id in await self.objects.folders("jobs"))
+        for start in range(0, len(job_ids), BATCH):
+            for tenant, job_id in await self.database.read(jobs.ended_among, job_ids[start : start + BATCH]):
+                await self.objects.delete_prefix(job_prefix(tenant, job_id))
+                log.info("late_objects_deleted", job_id=job_id)
 
     async def _unused(self, kind: str, before_us: int) -> None:
         in_use = await self.database.read(jobs.keys_in_use) | await self.database.read(avatars.loops_in_use)

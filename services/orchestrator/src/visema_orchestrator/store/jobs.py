@@ -231,6 +231,12 @@ def has_ended(session: Session, job_id: str) -> bool:
     return state is None or state in ENDED
 
 
+def ended_among(session: Session, job_ids: Collection[str]) -> list[tuple[str, str]]:
+    """(tenant, job_id) of those that are known here and have ended."""
+    query = sa.select(JobRow.tenant, JobRow.job_id).where(JobRow.job_id.in_(job_ids), JobRow.state.in_(ENDED))
+    return [(tenant, job_id) for tenant, job_id in session.execute(query)]
+
+
 def set_loop(session: Session, job_id: str, loop_prefix: str) -> None:
     """Record which prepared loop a job reads."""
     session.execute(sa.update(JobRow).where(JobRow.job_id == job_id).values(loop_prefix=loop_prefix))

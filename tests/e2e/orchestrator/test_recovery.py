@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from dbos import DBOSClient
 from harness import PATIENCE_S, Client, no_temporary_objects, orchestrator_here, orchestrator_process, until
+from sqlalchemy.orm import Session
 from stage_fakes import FakeStages
 from visema.orchestrator.v1 import avatars_pb2, jobs_pb2
 from visema_kit.objects import StoreConfig
 from visema_orchestrator.app import LONE_EXECUTOR
 from visema_orchestrator.store import jobs as jobs_table
 from visema_orchestrator.store.database import Database
+from visema_orchestrator.store.tables import JobRow
 from visema_orchestrator.workflow import WORKFLOW_VERSION
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -142,5 +144,31 @@ async def test_a_recovered_job_that_waits_for_a_slot_is_owned_by_the_process_whe
         for job in jobs:
             assert (await client.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
         workflows.destroy()
+        database.close()
+        await client.close()
+
+
+async def test_jobs_start_again_after_a_defect_in_the_orchestrators_duties(
+    variables: dict[str, str], stages: FakeStages, tmp_path: Path
+) -> None:
+    """A row that nobody can read stands for it: until it is mended, no job can be taken from the queue."""
+    stages.lips.hang_after = 1
+    with orchestrator_process({**variables, "VISEMA_JOB_SLOTS": "1"}, tmp_path) as process:
+        client = Client(await process.address())
+        jobs = [await client.create(await client.spec()) for _ in range(2)]
+        await until(lambda: stages.lips.hanging == 1)
+        database = Database(variables["VISEMA_DATABASE_URL"])
+
+        def write(session: Session, content: bytes) -> bytes:
+            row = session.get_one(JobRow, jobs[1].job_id)
+            former, row.job = row.job, content
+            return former
+
+        former = await database.write(write, b"no job")
+        stages.lips.let_go.set()
+        await until(lambda: "duty_crashed" in process.log_path.read_text())
+        await database.write(write, former)
+        for job in jobs:
+            assert (await client.wait(job.job_id)).state == jobs_pb2.JOB_STATE_SUCCEEDED
         database.close()
         await client.close()

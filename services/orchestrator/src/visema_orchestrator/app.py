@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import grpc
@@ -38,7 +39,7 @@ from visema_orchestrator.work import RunningWork
 from visema_orchestrator.workflow import Workflows
 
 LONE_EXECUTOR = "local"  # SQLite has one process: what an earlier one left is ours, whatever the host's name is now
-START_PAUSE_S = 1.0
+START_PAUSE_S = 1.0  # before something that failed is begun again
 SERVICES = tuple(f"visema.orchestrator.v1.{name}" for name in ("JobService", "AvatarService", "MediaService"))
 SPEECH_SERVICE = "visema.speech.v1.SpeechService"  # answers always; its health tells whether there is a speech service
 
@@ -158,10 +159,8 @@ class Orchestrator:
         await self._caretaker.start()
         self._workflows.launch()
         await self._caretaker.mend()
-        for duty in (self._dispatcher.run(), self._caretaker.run(), self._sweeper.run()):
-            task = asyncio.create_task(duty)
-            task.add_done_callback(_report_end)
-            self._loops.append(task)
+        for duty in (self._dispatcher.run, self._caretaker.run, self._sweeper.run):
+            self._loops.append(asyncio.create_task(_for_ever(duty)))
 
     async def stop(self) -> None:
         """Stop jobs without an outcome: they are recovered at the next start."""
@@ -207,9 +206,11 @@ def _open_channels(settings: OrchestratorSettings) -> StageChannels:
     )
 
 
-def _report_end(task: asyncio.Task[None]) -> None:
-    """A duty never ends by itself; if it does, the log must say so."""
-    with suppress(asyncio.CancelledError):
-        error = task.exception()
-        if error is not None:
-            log.error("duty_crashed", exc_info=error)
+async def _for_ever(duty: Callable[[], Awaitable[None]]) -> None:
+    """Begin a duty again after a defect: while it is not done no job starts, or nobody looks after those that run."""
+    while True:
+        try:
+            await duty()
+        except Exception:
+            log.exception("duty_crashed", duty=duty.__qualname__)
+        await asyncio.sleep(START_PAUSE_S)

@@ -59,7 +59,7 @@ async def test_a_job_waits_for_a_store_that_is_killed_and_comes_back(
         await stored(stages)
         await asyncio.to_thread(weed.kill)
         stages.lips.let_go.set()
-        await asyncio.sleep(2)
+        await until(lambda: stages.lips.calls > 1)  # the store was missed, and the stage is asked again
         await asyncio.to_thread(weed.start)
         ended = await client.wait(job.job_id)
         assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error

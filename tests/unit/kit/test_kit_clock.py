@@ -61,15 +61,16 @@ def test_without_segments_their_times_are_absent() -> None:
 async def test_waiting_for_the_device_is_not_computing() -> None:
     device = DeviceThread("clock")
     first, second = StageClock("a", ENGINE), StageClock("b", ENGINE)
-    may_end = threading.Event()
+    begun, may_end = threading.Event(), threading.Event()
 
     def hold() -> float:
+        begun.set()
         assert may_end.wait(60)
         return time.perf_counter()
 
     holding = asyncio.create_task(first.compute_on(device, hold))
     waiting = asyncio.create_task(second.compute_on(device, time.perf_counter))
-    while first.elapsed_s() < 60 and device.waiting != 1:
+    while first.elapsed_s() < 60 and not (begun.is_set() and device.waiting == 1):
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.1)
     may_end.set()

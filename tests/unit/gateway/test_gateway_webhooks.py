@@ -132,14 +132,15 @@ async def test_a_defect_gives_a_webhook_up_instead_of_leaving_it_for_ever(
     await gateway.stop()
 
 
-async def test_an_orchestrator_that_is_away_costs_no_attempts(
+async def test_an_orchestrator_that_is_away_costs_no_attempts_and_no_pauses_between_them(
     orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
 ) -> None:
     database = Database(f"sqlite:///{tmp_path / 'gateway.db'}")
     await database.change_schema(Base.metadata.create_all)
     clients, outbound = Clients(orchestrator[0], None), Outbound(frozenset({"127.0.0.1"}))
     watches = Watches(clients)
-    webhooks = Webhooks(Deliveries(database), watches, outbound, SECRET, pauses_s=(0.0, 0.0))
+    pauses_s = {"pauses_s": (0.0, 0.0, 3600.0), "asking_pauses_s": (0.0,)}
+    webhooks = Webhooks(Deliveries(database), watches, outbound, SECRET, **pauses_s)
     orchestrator[1].jobs["job"] = jobs_pb2.Job(job_id="job", state=jobs_pb2.JOB_STATE_CANCELLED)
     script.faults["GetJob"] = [Unavailable("away")] * 6
     receiver.statuses = [500, 500]
@@ -173,6 +174,31 @@ async def test_each_pending_webhook_has_one_gateway_at_a_time(tmp_path: Path) ->
     assert await silent.claim() == (set(), [])
     await one.remove(webhook)
     assert await one.claim() == (set(), [])
+    database.close()
+
+
+async def test_a_webhook_that_comes_back_unnoticed_is_delivered_once(
+    orchestrator: tuple[str, FakeOrchestrator], script: Script, tmp_path: Path, receiver: Receiver
+) -> None:
+    """A gateway that was silent for too long, and whose heir has handed the webhook on again."""
+    database = Database(f"sqlite:///{tmp_path / 'gateway.db'}")
+    await database.change_schema(Base.metadata.create_all)
+    clients, outbound = Clients(orchestrator[0], None), Outbound(frozenset({"127.0.0.1"}))
+    watches, heir = Watches(clients), Deliveries(database)
+    webhooks = Webhooks(Deliveries(database, lease_s=0), watches, outbound, SECRET, asking_pauses_s=(3600.0,))
+    webhook = PendingWebhook("default", "job", receiver.url)
+    script.faults["GetJob"] = [Unavailable("away")] * 100  # it waits
+    await webhooks.add(Caller("default", None), webhook.job_id, webhook.url)
+    assert await heir.claim() == ({webhook.key}, [webhook])
+    await heir.release()
+    delivering = {task for task in asyncio.all_tasks() if task.get_name() == "webhook-job"}
+    assert len(delivering) == 1
+    await webhooks._claim()
+    assert {task for task in asyncio.all_tasks() if task.get_name() == "webhook-job"} == delivering
+    await webhooks.close()
+    await watches.close()
+    await outbound.close()
+    await clients.close()
     database.close()
 
 

@@ -23,6 +23,7 @@ from visema_gateway.core.watches import Watches
 SIGNATURE_HEADER: Final = "Visema-Signature"
 DELIVERY_HEADER: Final = "Visema-Delivery"
 PAUSES_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
+ASKING_PAUSES_S: Final = (1.0, 5.0, 30.0)  # the last again and again: the receiver hears soon after an outage of ours
 FIRST_REFUSAL: Final = 300
 CLAIM_S: Final = 2.0  # what another gateway hands on waits no longer
 FORGET_S: Final = 5.0
@@ -40,7 +41,8 @@ class Webhooks:
     """Delivers webhooks, at least once each.
 
     A gateway that ends hands its webhooks on, and what a dead one had is taken over when its lease has run out.
-    Args: secret: signs the webhooks, and seals the tokens that ask for their jobs.
+    Args: secret: signs the webhooks, and seals the tokens that ask for their jobs. pauses_s: between attempts to
+    deliver. asking_pauses_s: between questions to an orchestrator that is away.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Webhooks:
         watches: Watches,
         outbound: Outbound,
         secret: str,
+        *,
         pauses_s: tuple[float, ...] = PAUSES_S,
+        asking_pauses_s: tuple[float, ...] = ASKING_PAUSES_S,
     ) -> None:
         self._deliveries = deliveries
         self._watches = watches
@@ -57,6 +61,7 @@ class Webhooks:
         self._secret = secret
         self._seal = Seal(secret)
         self._pauses_s = pauses_s
+        self._asking_pauses_s = asking_pauses_s
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._claiming: asyncio.Task[None] | None = None
         self._claim_turn = asyncio.Lock()
@@ -104,7 +109,8 @@ class Webhooks:
             if key not in owned:
                 task.cancel()  # it has just ended, or we were silent for too long and somebody else does it
         for webhook in taken:
-            self._start(webhook)
+            if webhook.key not in self._tasks:  # else it comes back before we noticed that somebody else had it
+                self._start(webhook)
 
     def _start(self, webhook: PendingWebhook) -> None:
         task = asyncio.create_task(self._deliver(webhook), name=f"webhook-{webhook.job_id}")
@@ -128,7 +134,7 @@ class Webhooks:
     async def _told(self, webhook: PendingWebhook) -> bytes:
         """The job once it has ended, however often following it fails. Raises: JobNotFound, Unauthenticated."""
         caller = self._caller(webhook)
-        for pause_s in chain(self._pauses_s, repeat(self._pauses_s[-1])):
+        for pause_s in chain(self._asking_pauses_s, repeat(self._asking_pauses_s[-1])):
             try:
                 watch = await self._watches.of(caller, webhook.job_id)
                 await watch.end()

@@ -11,6 +11,7 @@ import pytest
 from harness import Client, reason_of, speech_wav
 from visema.common.v1 import common_pb2
 from visema.orchestrator.v1 import media_pb2
+from visema_orchestrator import media_service
 
 AUDIO, PORTRAIT = media_pb2.MEDIA_KIND_AUDIO, media_pb2.MEDIA_KIND_PORTRAIT
 
@@ -54,6 +55,23 @@ async def test_uploads_that_do_not_keep_their_word_are_refused(client: Client) -
     assert await refusal(send(client, media_pb2.UploadHeader(**kind))) == "INVALID_INPUT"
     assert await refusal(send(client, media_pb2.UploadHeader(**kind, size_bytes=999), content)) == "OBJECT_MISMATCH"
     assert await refusal(send(client, media_pb2.UploadHeader(**kind, sha256="0" * 64), content)) == "OBJECT_MISMATCH"
+
+
+@pytest.mark.parametrize("limit", ["LONGEST_PAUSE_S", "LONGEST_UPLOAD_S"])
+async def test_files_that_do_not_come_to_an_end_keep_no_turn_from_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    async def requests():
+        yield media_pb2.UploadRequest(header=media_pb2.UploadHeader(kind=AUDIO))
+        while True:
+            yield media_pb2.UploadRequest(chunk=b"x")
+            await asyncio.sleep(0.01 if limit == "LONGEST_UPLOAD_S" else 60)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(media_service, limit, 0.2)
+        stuck = [refusal(client.media.Upload(requests())) for _ in range(2 * media_service.UPLOADS_AT_ONCE)]
+        assert set(await asyncio.gather(*stuck)) == {"DEADLINE_EXCEEDED"}
+    assert (await send(client, media_pb2.UploadHeader(kind=AUDIO), b"a file")).size_bytes == 6
 
 
 async def test_files_over_the_limit_are_refused_by_their_size_or_while_they_come(client: Client) -> None:

@@ -17,6 +17,7 @@ from visema_kit.auth import current_tenant
 from visema_kit.digest import sha256_of
 from visema_kit.errors import (
     AudioTooLong,
+    DeadlineExceeded,
     ImageTooLarge,
     InvalidInput,
     MediaTooLarge,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 PORTRAIT, AUDIO = media_pb2.MEDIA_KIND_PORTRAIT, media_pb2.MEDIA_KIND_AUDIO
 UPLOADS_AT_ONCE = 8  # each holds its file in memory until its hash is known
+LONGEST_PAUSE_S, LONGEST_UPLOAD_S = 30.0, 600.0  # of a file that comes: others wait for its turn
 LARGEST_CHUNK_BYTES = 1 << 20
 UNKNOWN_TYPE = "application/octet-stream"
 MEDIA_TYPES = {
@@ -127,7 +129,8 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
             async for piece in pieces:
                 yield media_pb2.DownloadResponse(chunk=piece)
 
-    async def _receive(self, requests: AsyncIterator[media_pb2.UploadRequest]) -> bytes:
+    async def _receive(self, request_iterator: AsyncIterator[media_pb2.UploadRequest]) -> bytes:
+        requests = _timely(request_iterator)
         first = await anext(requests, None)
         if first is None or first.WhichOneof("event") != "header":
             raise InvalidInput("the first request must be the header", field="header")
@@ -161,6 +164,21 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
 def media_type_of(content: bytes) -> str:
     """What a file is by its first bytes; whatever a client says of it counts for nothing."""
     return MEDIA_TYPES.get(sniff(content), UNKNOWN_TYPE)
+
+
+async def _timely(requests: AsyncIterator[media_pb2.UploadRequest]) -> AsyncIterator[media_pb2.UploadRequest]:
+    """What the client sends. Raises: DeadlineExceeded: it pauses, or takes too long in all."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + LONGEST_UPLOAD_S
+    while True:
+        try:
+            async with asyncio.timeout_at(min(loop.time() + LONGEST_PAUSE_S, end_s)):
+                request = await anext(requests, None)
+        except TimeoutError as err:
+            raise DeadlineExceeded("the file came too slowly") from err
+        if request is None:
+            return
+        yield request
 
 
 def _too_large(kind: int, limit: int) -> VisemaError:

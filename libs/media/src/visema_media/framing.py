@@ -80,7 +80,9 @@ def frame_portrait(bgr: npt.NDArray[np.uint8], face: FaceLandmarks, framing: Fra
         points[:, 0] = (points[:, 0] + 0.5) * framed.shape[1] / width - 0.5
         points[:, 1] = (points[:, 1] + 0.5) * framed.shape[0] / height - 0.5
         points[:, 2] *= scale
-        return FramedPortrait(framed, FaceLandmarks(points.astype(np.float32), face.score), face_warnings(bgr, face), scale)
+        return FramedPortrait(
+            framed, FaceLandmarks(points.astype(np.float32), face.score), face_warnings(bgr, face), scale
+        )
     left, top, side = _square(face, framing, width, height)
     square = _cut_square(bgr, left, top, side)
     moved = face.moved(size_px / side, left, top)

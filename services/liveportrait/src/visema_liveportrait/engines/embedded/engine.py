@@ -82,9 +82,7 @@ class EmbeddedPortrait:
         self._meter = meter
         height, width = bgr.shape[:2]
         size = (width * ENLARGEMENT, height * ENLARGEMENT)
-        enlarge, self._sample = (
-            (cv2.INTER_LINEAR, cv2.INTER_LINEAR) if soft else (cv2.INTER_LANCZOS4, cv2.INTER_CUBIC)
-        )
+        enlarge, self._sample = (cv2.INTER_LINEAR, cv2.INTER_LINEAR) if soft else (cv2.INTER_LANCZOS4, cv2.INTER_CUBIC)
         self._enlarged = np.asarray(cv2.resize(bgr, size, interpolation=enlarge), np.uint8)
         self._points = np.ascontiguousarray(points[:, :2])
         self._fields = fields

@@ -15,6 +15,7 @@ from visema_kit.executor import DeviceThread  # noqa: E402
 from visema_kit.metrics import Metrics  # noqa: E402
 from visema_kit.torch_device import (  # noqa: E402
     GROW_AFTER,
+    SEGMENT_BYTES,
     Batches,
     CudaMemory,
     choose_device,
@@ -124,11 +125,30 @@ def test_free_memory_includes_what_torch_keeps_unused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (50, 100))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 30)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 20)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 27)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
     memory = CudaMemory(torch.device("cuda"))
     assert (memory.name, memory.used_bytes(), memory.free_bytes()) == ("cuda:0", 30, 60)
-    assert memory.need_bytes(lambda: None) == 7
+    shares = {limit: CudaMemory(torch.device("cuda"), limit).free_bytes() for limit in (20, 30, 45, 80, 100)}
+    assert shares == {20: 10, 30: 10, 45: 25, 80: 60, 100: 60}
+
+
+def test_what_a_frame_needs_is_what_torch_takes_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: done.append("reset"))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 30 if done[-1] == "frame" else 99)
+    assert CudaMemory(torch.device("cuda")).need_bytes(lambda: done.append("frame")) == 10 + SEGMENT_BYTES
+    assert done == ["empty", "reset", "frame"]
+
+
+def test_torch_gets_a_share_of_the_card_before_anything_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[tuple[float, str]] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, at: shares.append((part, str(at))))
+    for limit_mib in (0, 2048, 9000):
+        watch_memory(DeviceMeter(), torch.device("cuda:1"), limit_mib)
+    watch_memory(DeviceMeter(), torch.device("cpu"), 2048)
+    assert shares == [(0.25, "cuda:1"), (1.0, "cuda:1")]
 
 
 def test_the_cpu_computes_bfloat16_only_where_the_hardware_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,9 @@ class DeviceMeter:
     """Reports what one stage's device does, and refuses calls that it has no memory for.
 
     On a CPU no memory is watched: there is no series of it, and always room.
+
+    Attributes:
+        frame_bytes: What a call's smallest piece of work needs, once measured.
     """
 
     def __init__(self, stage: str = "", metrics: Metrics | None = None) -> None:
@@ -45,7 +48,7 @@ class DeviceMeter:
         self._stage = stage
         self._metrics = metrics
         self._memory: DeviceMemory | None = None
-        self._frame_bytes = 0
+        self.frame_bytes = 0
 
     def watch(self, memory: DeviceMemory) -> None:
         """Report this memory from now on."""
@@ -56,7 +59,7 @@ class DeviceMeter:
         if self._memory is None:
             compute()
         else:
-            self._frame_bytes = self._memory.need_bytes(compute)
+            self.frame_bytes = self._memory.need_bytes(compute)
 
     def batch_done(self, engine: str, frame_count: int) -> None:
         """So many frames were computed at once. On the device's thread."""
@@ -79,9 +82,9 @@ class DeviceMeter:
         if self._memory is None:
             return
         free = self._memory.free_bytes()
-        if free < self._frame_bytes:
+        if free < self.frame_bytes:
             raise DeviceBusy(
                 "The device has no free memory at the moment.",
-                metadata={"free_bytes": str(free), "needed_bytes": str(self._frame_bytes)},
+                metadata={"free_bytes": str(free), "needed_bytes": str(self.frame_bytes)},
                 retry_after_s=ROOM_RETRY_S,
             )

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 GROW_AFTER: Final = 64  # good batches in a row after which a larger one is tried again
 MEMORY_RETRY_S: Final = 5.0
+MEBIBYTE: Final = 1 << 20
+SEGMENT_BYTES: Final = 20 * MEBIBYTE  # what torch's allocator takes of a device at a time
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +46,12 @@ def cpu_has_bfloat16() -> bool:
 
 
 class CudaMemory:
-    """A `DeviceMemory`: what torch holds on a CUDA device, and what is free there."""
+    """A `DeviceMemory`: what torch holds on a CUDA device, and what it can still get there."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Of this device."""
+    def __init__(self, device: torch.device, limit_bytes: int = 0) -> None:
+        """Of this device. Args: limit_bytes: Most that this process may hold; 0: all that is free."""
         self._device = device
+        self._limit_bytes = limit_bytes
 
     @property
     def name(self) -> str:
@@ -60,22 +63,42 @@ class CudaMemory:
         return torch.cuda.memory_reserved(self._device)
 
     def free_bytes(self) -> int:
-        """Free on the device, and reserved by torch without being used."""
+        """Free on the device and within the limit, and reserved by torch without being used."""
         free, _ = torch.cuda.mem_get_info(self._device)
-        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        reserved = torch.cuda.memory_reserved(self._device)
+        if self._limit_bytes:
+            free = min(free, max(0, self._limit_bytes - reserved))
+        return free + reserved - torch.cuda.memory_allocated(self._device)
 
     def need_bytes(self, compute: Callable[[], object]) -> int:
-        """Peak of `compute()` above what was allocated before."""
+        """What `compute()` makes torch take beyond what is allocated now, as `free_bytes` counts it.
+
+        That is more than its tensors: torch takes segments, and cannot use every rest of one. Later they lie in another
+        order, so one segment more counts as needed.
+        """
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         compute()
-        return torch.cuda.max_memory_allocated(self._device) - before
+        return torch.cuda.max_memory_reserved(self._device) - before + SEGMENT_BYTES
 
 
-def watch_memory(meter: DeviceMeter, device: torch.device) -> None:
-    """Let `meter` report the device's memory; a CPU's is not reported."""
-    if device.type == "cuda":
-        meter.watch(CudaMemory(device))
+def watch_memory(meter: DeviceMeter, device: torch.device, limit_mib: int = 0) -> None:
+    """Let `meter` report the device's memory, before any of it is used; a CPU's is not reported.
+
+    torch keeps what it once took, so processes that share a card need shares: without them the first to be busy leaves
+    the others nothing.
+
+    Args: limit_mib: Most that torch may take, workspaces of its libraries included; beyond, a computation runs out of
+        memory although the card has some. 0: all that is free.
+    """
+    if device.type != "cuda":
+        return
+    limit_bytes = limit_mib * MEBIBYTE
+    if limit_bytes:
+        _, total = torch.cuda.mem_get_info(device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
+    meter.watch(CudaMemory(device, limit_bytes))
 
 
 def with_memory(compute: Callable[[], T]) -> T:

@@ -28,6 +28,11 @@ class LiveportraitSettings(ServiceSettings):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="Number format of the neural engine."
     )
+    device_memory_mib: int = Field(
+        default=0,
+        ge=0,
+        description="Most MiB of a GPU that the neural engine may take where it shares one; 0: all that is free.",
+    )
     torch_compile: bool = Field(
         default=False,
         description="Compile the neural engine's networks at the start, on a GPU as CUDA graphs; needs a C compiler.",

@@ -26,6 +26,11 @@ class Wav2LipSettings(ServiceSettings):
     lipsync_backend: Literal["auto", "torch", "openvino"] = Field(
         default="auto", description="What the neural engine computes with; `auto` takes OpenVINO on a CPU that has it."
     )
+    device_memory_mib: int = Field(
+        default=0,
+        ge=0,
+        description="Most MiB of a GPU that the neural engine may take where it shares one; 0: all that is free.",
+    )
     torch_compile: bool = Field(
         default=False,
         description="Compile the neural engine's networks at the start, on a GPU as CUDA graphs; needs a C compiler.",

@@ -34,6 +34,7 @@ class Settings:
     device: str = "cpu"
     precision: str = "auto"
     torch_compile: bool = False
+    device_memory_mib: int = 0
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,16 @@ def test_frames_of_every_portrait_run_the_code_that_was_compiled_at_the_start(
     assert np.ptp(rendered.frames[0, 200:240, 220:260]) <= 1  # the compiled code's picture
 
 
+def test_the_share_of_a_gpu_is_set_before_any_network_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(neural, "watch_memory", lambda _meter, device, limit_mib: seen.append((device.type, limit_mib)))
+    with pytest.raises(CheckpointMissing):
+        load_neural_engine(Settings(tmp_path, device_memory_mib=3000))
+    assert seen == [("cpu", 3000)]
+
+
 def test_absent_weights_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissing, match="visema models pull liveportrait"):
         load_neural_engine(Settings(tmp_path))
@@ -152,15 +163,16 @@ def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 def test_a_frame_that_does_not_fit_fails_its_call_and_the_next_one_works(
     prepared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roomy = prepared._draw.decoder
-    monkeypatch.setitem(prepared._draw._modules, "decoder", SmallMemory(roomy, 0))
+    networks = prepared._networks
+    roomy = networks.frame_network.decoder
+    monkeypatch.setitem(networks.frame_network._modules, "decoder", SmallMemory(roomy, 0))
     with pytest.raises(ResourceExhausted, match="single frame"):
         prepared.render(still(), 0, 1)
-    monkeypatch.setitem(prepared._draw._modules, "decoder", SmallMemory(roomy, 1))
-    monkeypatch.setattr(prepared._batches, "frames", 2)
+    monkeypatch.setitem(networks.frame_network._modules, "decoder", SmallMemory(roomy, 1))
+    monkeypatch.setattr(networks.batches, "frames", 2)
     whole = prepared.render(still(2), 0, 2)
     assert len(whole.frames) == 2
-    assert prepared._batches.frames == 1
+    assert networks.batches.frames == 1
 
 
 def test_automatic_precision_is_exact_enough_for_the_processor() -> None:

@@ -271,6 +271,7 @@ class Settings:
     """The service's settings as far as the engine reads them."""
 
     device, precision, lipsync_backend, silence_gate_db, torch_compile = "cpu", "float32", "torch", None, False
+    device_memory_mib = 3000
 
     def __init__(self, folder, licenses):
         self.checkpoint_dir, self._licenses = folder, licenses
@@ -290,7 +291,9 @@ def test_missing_weights_are_named(tmp_path, set_folder):
         neural.load_neural_engine(Settings(tmp_path if set_folder else None, {"wav2lip-noncommercial"}))
 
 
-def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generator, tmp_path):
+def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generator, tmp_path, monkeypatch):
+    shares = []
+    monkeypatch.setattr(neural, "watch_memory", lambda _meter, device, limit_mib: shares.append((device, limit_mib)))
     published = write_official_file(tmp_path, WAV2LIP.files[0], lambda _: generator.state_dict())
     folder = CheckpointFolder(tmp_path / "weights")
     folder.path.mkdir()
@@ -299,3 +302,4 @@ def test_an_imported_checkpoint_in_the_official_format_makes_the_engine(generato
     assert engine.describe().weights_sha256 == folder.record()["wav2lip/generator"].sha256
     result = engine.open(pictures(1)[0], moving_face(1), np.zeros(16000, np.float32), RATE, 1, LipSyncSettings())
     assert result.apply([SegmentPart.whole(pictures(1), moving_face(1), 0)])[0].shape == (HEIGHT, WIDTH, 3)
+    assert shares == [(CPU, 3000)]

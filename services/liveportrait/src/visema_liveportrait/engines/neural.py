@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +15,12 @@ from visema_kit.checkpoints_store import CheckpointFolder
 from visema_kit.device_meter import DeviceMeter
 from visema_kit.engines import EngineDescription
 from visema_kit.torch_compile import NetworkCompiler
-from visema_kit.torch_device import Batches, watch_memory, with_memory
+from visema_kit.torch_device import watch_memory
 from visema_media.framing import FramedPortrait
 
 from visema_liveportrait.engines.neural_device import ComputeDevice
 from visema_liveportrait.engines.neural_motion import SourceFace, closed_lips, driving_keypoints, eye_openness
+from visema_liveportrait.engines.neural_networks import NAME, DeviceNetworks
 from visema_liveportrait.engines.neural_track import LandmarkMotion
 from visema_liveportrait.engines.neural_weights import LivePortraitNetworks, load_networks
 from visema_liveportrait.engines.protocol import RenderedFrames
@@ -42,11 +42,10 @@ from visema_liveportrait.geometry.paste import mask_in_picture, paste_back, soft
 from visema_liveportrait.geometry.pose import degrees_from_logits, rotation_matrices
 from visema_liveportrait.geometry.ratios import eye_ratios, lip_ratio
 from visema_liveportrait.geometry.retargeting import Perceptron
-from visema_liveportrait.model.fast import SourceVolume, optimised
+from visema_liveportrait.model.fast import SourceVolume
 from visema_liveportrait.motion_plan import MotionPlan
 
-NAME, VERSION = "liveportrait", "1"
-FrameFunction = Callable[[SourceVolume, Tensor], Tensor]  # as `FrameNetwork`
+VERSION = "1"
 
 
 class NeuralSettings(Protocol):
@@ -72,6 +71,11 @@ class NeuralSettings(Protocol):
         """Run the network of the frames through torch's compiler."""
         ...
 
+    @property
+    def device_memory_mib(self) -> int:
+        """Most memory of a GPU; 0: all that is free."""
+        ...
+
 
 def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = None) -> LivePortraitEngine:
     """The engine with the weights of the checkpoint folder, warmed up.
@@ -80,6 +84,8 @@ def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = Non
     Raises: CheckpointMissing: weights are absent or wrong, or the device is not there.
     """
     compute = ComputeDevice.choose(settings.device, settings.precision)
+    meter = meter or DeviceMeter()
+    watch_memory(meter, compute.device, settings.device_memory_mib)
     networks = load_networks(CheckpointFolder.at(settings.checkpoint_dir))
     compiler = NetworkCompiler(NAME, compute.device, meter) if settings.torch_compile else None
     engine = LivePortraitEngine(networks, compute, meter, compiler)
@@ -100,9 +106,8 @@ class _Placement:
 class LivePortraitEngine:
     """Animates portraits with the LivePortrait networks.
 
-    What runs once per portrait (appearance, motion) stays float32; what runs for every frame is the optimised network
-    in the device's format. Keypoint mathematics and the small perceptrons run in float32 on the CPU, where they cost
-    0.1 ms.
+    Keypoint mathematics and the small perceptrons run in float32 on the CPU, where they cost 0.1 ms; the other networks
+    where `DeviceNetworks` put them.
     """
 
     def __init__(
@@ -114,22 +119,16 @@ class LivePortraitEngine:
     ) -> None:
         """Put the networks where they compute. Args: compiler: Of the network that runs for every frame."""
         self._compute = compute
-        self._compiler = compiler
         self._sha256 = networks.sha256
-        self._appearance = networks.appearance.to(compute.device)
-        self._motion = networks.motion.to(compute.device)
         self._perceptrons = Networks(
             _perceptron(networks.stitching), _perceptron(networks.eyes), _perceptron(networks.lips)
         )
-        self._frames = optimised(networks.warping, networks.decoder, dtype=compute.dtype, device=compute.device)
-        self._draw: FrameFunction = self._frames if compiler is None else compiler.compiled(self._frames)
         self._meter = meter or DeviceMeter()
-        watch_memory(self._meter, compute.device)
-        self._batches = Batches(NAME, compute.batch_frames, self._meter)
+        self._networks = DeviceNetworks(networks, compute, self._meter, compiler)
 
     def describe(self) -> EngineDescription:
         """What computes."""
-        compiled = "-compiled" if self._compiler is not None and self._compiler.active else ""
+        compiled = "-compiled" if self._networks.compiled else ""
         return EngineDescription(
             name=NAME,
             version=f"{VERSION}-{str(self._compute.dtype).removeprefix('torch.')}{compiled}",
@@ -141,23 +140,8 @@ class LivePortraitEngine:
         )
 
     def warm_up(self) -> None:
-        """A portrait of nothing and a batch of it, so that the first request does not pay for lazy initialisation."""
-        warming = nullcontext() if self._compiler is None else self._compiler.warming()
-        # Compiled code is bound to tensors of this mode: those made outside would be of another kind.
-        with torch.inference_mode(), warming:
-            picture = torch.zeros(1, 3, 256, 256, device=self._compute.device)
-            keypoints = torch.zeros(self._batches.frames, KEYPOINT_COUNT, 3, device=self._compute.device)
-
-            def first_frame() -> SourceVolume:
-                self._motion(picture)
-                source = self._frames.prepare(self._appearance(picture), keypoints[:1])
-                self._draw(source, keypoints[:1])
-                return source
-
-            self._meter.measure_frame(first_frame)
-            source = first_frame()
-            for _ in self._batches.run(len(keypoints), lambda part: self._draw(source, keypoints[part])):
-                pass
+        """See `DeviceNetworks.warm_up`."""
+        self._networks.warm_up()
 
     def check_room(self) -> None:
         """Raises: DeviceBusy: there is no memory for one more portrait and a frame of it at the moment."""
@@ -168,37 +152,30 @@ class LivePortraitEngine:
 
         Raises: ResourceExhausted: the device has no memory for it.
         """
-        return with_memory(lambda: self._prepared(portrait))
-
-    def _prepared(self, portrait: FramedPortrait) -> NeuralPortrait:
         points = portrait.face.points_px
         box = crop_box(points, scale=SOURCE_SCALE, vertical_shift=SOURCE_SHIFT)
         to_crop = crop_matrix(box, SOURCE_CROP_PX)
         crop = warp(portrait.bgr, to_crop, SOURCE_CROP_PX, SOURCE_CROP_PX)
         rgb = np.asarray(cv2.cvtColor(shrink_to_network(crop), cv2.COLOR_BGR2RGB), np.uint8)
-        with torch.inference_mode():
-            picture = torch.from_numpy(network_input(rgb)).to(self._compute.device)
-            raw = {key: value.float().cpu().numpy() for key, value in self._motion(picture).items()}
-            angles = np.concatenate([degrees_from_logits(raw[angle]) for angle in ("pitch", "yaw", "roll")])
-            motion = Motion(
-                rotation_matrices(angles[0:1], angles[1:2], angles[2:3]),
-                raw["exp"].reshape(1, KEYPOINT_COUNT, 3),
-                raw["t"],
-                raw["scale"],
-            )
-            openness = Openness(eye_ratios(points[None]), lip_ratio(points[None]))
-            height = portrait.face.height_px * SOURCE_CROP_PX / box.side_px * 2 / SOURCE_CROP_PX
-            face = SourceFace(raw["kp"].reshape(1, KEYPOINT_COUNT, 3), angles, motion, openness, height)
-            x_s = torch.from_numpy(face.x_s).to(self._compute.device)
-            source = self._frames.prepare(self._appearance(picture), x_s)
+        picture = network_input(rgb)
+        raw = self._networks.motion(picture)
+        angles = np.concatenate([degrees_from_logits(raw[angle]) for angle in ("pitch", "yaw", "roll")])
+        motion = Motion(
+            rotation_matrices(angles[0:1], angles[1:2], angles[2:3]),
+            raw["exp"].reshape(1, KEYPOINT_COUNT, 3),
+            raw["t"],
+            raw["scale"],
+        )
+        openness = Openness(eye_ratios(points[None]), lip_ratio(points[None]))
+        height = portrait.face.height_px * SOURCE_CROP_PX / box.side_px * 2 / SOURCE_CROP_PX
+        face = SourceFace(raw["kp"].reshape(1, KEYPOINT_COUNT, 3), angles, motion, openness, height)
         return NeuralPortrait(
             portrait=portrait,
             face=face,
-            source=source,
+            source=self._networks.source(picture, face.x_s),
             to_crop=to_crop,
             perceptrons=self._perceptrons,
-            draw=self._draw,
-            batches=self._batches,
+            networks=self._networks,
         )
 
 
@@ -213,11 +190,10 @@ class NeuralPortrait:
         source: SourceVolume,
         to_crop: FloatArray,
         perceptrons: Networks,
-        draw: FrameFunction,
-        batches: Batches,
+        networks: DeviceNetworks,
     ) -> None:
         self._bgr, self._face, self._source = portrait.bgr, face, source
-        self._perceptrons, self._draw, self._batches = perceptrons, draw, batches
+        self._perceptrons, self._networks = perceptrons, networks
         self._lip_offsets = closed_lips(face, perceptrons)
         self._landmarks = LandmarkMotion(portrait.face.points_px, to_crop, face.x_s)
         self._placement = _place(to_crop, portrait.bgr)
@@ -234,20 +210,12 @@ class NeuralPortrait:
         """
         part = _part(plan, first, count)
         x_d = driving_keypoints(self._face, part, self._perceptrons, self._lip_offsets)
-        with torch.inference_mode():
-            rows = torch.from_numpy(x_d).to(self._source.kp_source.device)
-            pictures = list(self._batches.run(count, lambda part: self._crops(rows[part]).cpu().numpy()))
         frames = np.empty((count, *self._bgr.shape), np.uint8)
-        for index, crop in enumerate(picture for batch in pictures for picture in batch):
+        for index, crop in enumerate(chain.from_iterable(self._networks.pictures(self._source, x_d))):
             frames[index] = self._pasted(crop)
         openness = eye_openness(part) if self._face.blinks else np.ones(count, np.float32)
         track = self._landmarks.track(x_d, openness, lips_closed=self._lip_offsets is not None)
         return RenderedFrames(frames, track)
-
-    def _crops(self, x_d: Tensor) -> Tensor:
-        """(B, 21, 3) -> uint8 (B, 512, 512, 3), BGR; values truncated as in the original."""
-        pictures = self._draw(self._source, x_d)
-        return (pictures.clamp(0, 1) * 255).to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
 
     def _pasted(self, crop: ImageArray) -> ImageArray:
         place = self._placement

@@ -55,6 +55,7 @@ class NeuralOptions:
         batch_size: Most frames at a time; 0 takes the device's default.
         silence_gate_db: Sound this far below the speech is taken as silence; None leaves the audio as it is.
         torch_compile: Run torch through its compiler.
+        memory_mib: Most memory of a GPU; 0: all that is free.
     """
 
     device: str = "auto"
@@ -63,6 +64,7 @@ class NeuralOptions:
     batch_size: int = 0
     silence_gate_db: float | None = None
     torch_compile: bool = False
+    memory_mib: int = 0
 
 
 class NeuralEngine:
@@ -160,6 +162,11 @@ class NeuralSettings(Protocol):
         """As in `NeuralOptions`."""
         ...
 
+    @property
+    def device_memory_mib(self) -> int:
+        """As `NeuralOptions.memory_mib`."""
+        ...
+
     def accepted_licenses(self) -> frozenset[str]:
         """Licences that the operator accepts."""
         ...
@@ -182,6 +189,7 @@ def load_neural_engine(settings: NeuralSettings, meter: DeviceMeter | None = Non
         backend=settings.lipsync_backend,
         silence_gate_db=settings.silence_gate_db,
         torch_compile=settings.torch_compile,
+        memory_mib=settings.device_memory_mib,
     )
     return build_engine(network, source.sha256, options, meter)
 
@@ -196,7 +204,7 @@ def build_engine(
     """
     device = choose_device(options.device)
     meter = meter or DeviceMeter()
-    watch_memory(meter, device)
+    watch_memory(meter, device, options.memory_mib)
     precision = best_precision(device) if options.precision == "auto" else PRECISIONS[options.precision]
     size = batch_size(options, device)
     if _takes_openvino(options, device, precision):

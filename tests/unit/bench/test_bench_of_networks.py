@@ -1,4 +1,4 @@
-"""The bench of the neural networks runs where nothing but torch and numpy is installed."""
+"""The benches of the neural networks run where nothing but torch and numpy is installed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,15 @@ class Bare(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Bare())
 sys.path.insert(0, sys.argv[1])
-sys.argv = ["neural.py", "--help"]
-runpy.run_path(f"{sys.path[0]}/neural.py", run_name="__main__")
+sys.argv = [sys.argv[2], "--help"]
+runpy.run_path(f"{sys.path[0]}/{sys.argv[0]}", run_name="__main__")
 """
 
 
-def test_it_needs_torch_and_numpy_only():
-    done = subprocess.run([sys.executable, "-c", BARE_MACHINE, BENCH], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("bench", "option"), [("neural.py", "--rounds"), ("neural_memory.py", "--seconds")])
+def test_it_needs_torch_and_numpy_only(bench: str, option: str):
+    done = subprocess.run(
+        [sys.executable, "-c", BARE_MACHINE, BENCH, bench], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "--rounds" in done.stdout
+    assert option in done.stdout

@@ -74,6 +74,7 @@ class SegmentCodec(enum.Enum):
 
 
 DEFAULT_CODEC = SegmentCodec.JPEG_97
+_CHROMA_BELOW = 3  # the video keeps a quarter of the colours, so they need less than the brightness: ADR 3
 _JPEG_QUALITIES = {SegmentCodec.JPEG_95: 95, SegmentCodec.JPEG_97: 97, SegmentCodec.JPEG_98: 98}
 
 
@@ -156,6 +157,10 @@ def _jpeg_packets(stream: Stream, frames: Frames, frame_rate: Fraction, quality:
     settings = [
         cv2.IMWRITE_JPEG_QUALITY,
         quality,
+        cv2.IMWRITE_JPEG_LUMA_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_CHROMA_QUALITY,
+        quality - _CHROMA_BELOW,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     ]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the neural engines need torch")
@@ -25,10 +28,16 @@ from support.engine_memory import (
     portrait_networks,
 )
 from visema_kit.errors import DeviceBusy
+from visema_liveportrait.animation import PieceRenderer, PreparedKey, Preparer
 from visema_liveportrait.engines.neural import LivePortraitEngine
 from visema_liveportrait.engines.neural_device import CUDA_BATCH, ComputeDevice
 from visema_liveportrait.engines.neural_weights import LivePortraitNetworks
+from visema_liveportrait.faces import AnalysedPortrait
+from visema_liveportrait.motion_planner import MotionPlanner
+from visema_liveportrait.motion_settings import MotionSettings
 from visema_liveportrait.settings import LiveportraitSettings
+from visema_media.face import FaceLandmarks
+from visema_media.framing import Framing
 from visema_wav2lip.engines import neural as lip_engine
 from visema_wav2lip.engines import neural_generator as lips
 from visema_wav2lip.model.wav2lip import Wav2Lip
@@ -38,6 +47,7 @@ pytestmark = pytest.mark.neural
 EIGHT_GB = 8 * 1000**3  # less than the 8 GiB of such a card
 CONTEXT_BYTES = 512 * MEBIBYTE  # of CUDA, for each process; published figures are 256 to 500 MB
 ALLOWED_BYTES = 3584 * MEBIBYTE  # for both, with portraits and copies: far below 8 GB
+SMALL_SHARE_MIB = 640
 PIECE = CUDA_BATCH + 1  # frames: a full batch and a rest
 
 
@@ -178,6 +188,26 @@ def test_what_a_call_is_let_in_for_is_what_it_takes(
         call()
         taken = process.allocator.peak_allocated_bytes - before
         assert taken <= process.needed_bytes <= 2 * taken + 3 * 20 * MEBIBYTE
+
+
+def test_a_small_share_serves_one_portrait_after_the_other(networks: Callable[[], LivePortraitNetworks]) -> None:
+    """Those that are kept prepared never take the room of a frame."""
+    points = np.random.default_rng(0).uniform(64, 192, (478, 3)).astype(np.float32)
+    picture = AnalysedPortrait(np.zeros((256, 256, 3), np.uint8), (FaceLandmarks(points, 1.0),), ())
+    planner = MotionPlanner(MotionSettings(), Fraction(10), 10)
+    process, preparer = Process(card(), META, SMALL_SHARE_MIB), Preparer(PREPARED_BYTES)
+    most = 0
+    with process.running():
+        engine = LivePortraitEngine(networks(), process.compute, process.meter)
+        engine.warm_up()
+        for number in range(6):
+            key = PreparedKey(str(number), 0, Framing.FULL_PICTURE, 256, ("", "", ""))
+            prepared = preparer.prepare(key, engine, picture)
+            assert len(PieceRenderer(prepared, planner, preparer).piece(number, 1).frames) == 1
+            kept = sum(preparer.holds(replace(key, portrait_sha256=str(each))) for each in range(6))
+            most = max(most, kept)
+    assert 1 < most < 6
+    assert process.allocator.peak_reserved_bytes <= SMALL_SHARE_MIB * MEBIBYTE
 
 
 def test_a_call_waits_while_the_other_service_has_all_memory(

@@ -36,6 +36,7 @@ from visema_kit.objects import ObjectStore, StoreConfig
 from visema_kit.server import serve
 from visema_kit.status import from_rpc_error
 from visema_liveportrait.__main__ import make_spec
+from visema_liveportrait.animation import Preparer
 from visema_liveportrait.engines.embedded.engine import EmbeddedEngine
 from visema_liveportrait.settings import LiveportraitSettings
 from visema_media.segments import read_segment
@@ -152,18 +153,29 @@ async def test_a_second_request_is_served_from_the_stored_loop_also_by_another_p
 async def test_without_memory_on_the_device_stored_loops_are_served_and_new_ones_refused(
     object_store: ObjectStore, store_config: StoreConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Portraits that are only kept for later are forgotten before a call is refused."""
     owner = tenant()
     portrait = await stored(object_store, owner, "portrait_girl.jpg")
     meter, memory = DeviceMeter(), FakeMemory(free=100, need=10)
     meter.watch(memory)
     meter.measure_frame(lambda: None)
     monkeypatch.setattr(EmbeddedEngine, "check_room", lambda _: meter.check_room())
+    forget = Preparer.forget
+
+    def gives_memory_back(preparer: Preparer) -> int:
+        count = forget(preparer)
+        memory.free += count
+        return count
+
+    monkeypatch.setattr(Preparer, "forget", gives_memory_back)
+    new, other = (wish(portrait, owner, frame_count=10, motion=portrait_pb2.MotionSettings(seed=n)) for n in (4, 5))
     async with stage(store_config) as stub:
         wanted = wish(portrait, owner, frame_count=10)
         await replies(stub, wanted)
         memory.free = 9
         assert (await replies(stub, wanted))[-1].summary.reused_segment_count == 1
-        other = wish(portrait, owner, frame_count=10, motion=portrait_pb2.MotionSettings(seed=5))
+        assert (await replies(stub, new))[-1].summary.frame_count == memory.free == 10
+        memory.free = 8
         busy = await error_of(replies(stub, other))
         assert isinstance(busy, DeviceBusy)
         assert busy.retry_after_s > 0

@@ -52,28 +52,41 @@ class Preparer:
             try:
                 prepared = engine.prepare(framed)
             except ResourceExhausted:
-                if not self._cache.clear():
+                if not self.forget():
                     raise
                 prepared = engine.prepare(framed)
             self._cache.put(key, prepared)
         return prepared
 
+    def forget(self) -> int:
+        """Let go of all portraits that no call uses at the moment. Returns: how many were kept."""
+        return self._cache.clear()
+
 
 class PieceRenderer:
     """Renders a segment in pieces that are short enough to stop between them, whatever the engine's speed."""
 
-    def __init__(self, prepared: PreparedPortrait, planner: MotionPlanner) -> None:
-        """Render this portrait with this motion."""
+    def __init__(self, prepared: PreparedPortrait, planner: MotionPlanner, preparer: Preparer) -> None:
+        """Render this portrait with this motion. Args: preparer: Keeps others, which go before a frame fails."""
         self._prepared = prepared
         self._planner = planner
+        self._preparer = preparer
         self._seconds_per_frame: float | None = None
 
     def piece(self, first_frame: int, frame_count: int) -> RenderedFrames:
-        """The next frames of a segment: at most `frame_count`, fewer when that would take too long."""
+        """The next frames of a segment: at most `frame_count`, fewer when that would take too long.
+
+        Raises: ResourceExhausted: the device has no memory for a frame, also after all other portraits were forgotten.
+        """
         frames = min(frame_count, self._piece_frames())
         plan = self._planner.plan(first_frame, frames)
         start = time.perf_counter()
-        rendered = self._prepared.render(plan, 0, frames)
+        try:
+            rendered = self._prepared.render(plan, 0, frames)
+        except ResourceExhausted:
+            if not self._preparer.forget():
+                raise
+            rendered = self._prepared.render(plan, 0, frames)
         self._seconds_per_frame = (time.perf_counter() - start) / frames
         return rendered
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from visema.common.v1 import common_pb2
 from visema_kit.clock import StageClock
-from visema_kit.errors import ImageTooLarge, InvalidInput, ObjectMismatch, ObjectNotFound
+from visema_kit.errors import DeviceBusy, ImageTooLarge, InvalidInput, ObjectMismatch, ObjectNotFound
 from visema_kit.executor import DeviceThread
 from visema_kit.keys import check_tenant
 from visema_kit.metrics import Metrics
@@ -218,6 +218,15 @@ class Pipeline:
                 future.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
+    async def make_room(self, engine: AnimationEngine) -> None:
+        """Raises: DeviceBusy: the device has no memory for a call, also after the portraits that it keeps are gone."""
+        try:
+            engine.check_room()
+        except DeviceBusy:
+            if not await self.device.run(self._preparer.forget):
+                raise
+            engine.check_room()
+
     async def prepare(self, opened: Opened, clock: StageClock) -> PieceRenderer:
         """Make the portrait ready for rendering."""
         request, engine = opened.request, opened.engine
@@ -235,7 +244,7 @@ class Pipeline:
         planner = await clock.compute_on(
             self.device, MotionPlanner, request.motion, request.frame_rate, loop_frames, opened.cues
         )
-        return PieceRenderer(prepared, planner)
+        return PieceRenderer(prepared, planner, self._preparer)
 
     async def _begin_segment(
         self, opened: Opened, index: int, renderer: _LazyRenderer, clock: StageClock

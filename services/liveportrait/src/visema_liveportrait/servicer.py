@@ -95,7 +95,7 @@ class PortraitServicer(portrait_pb2_grpc.PortraitAnimationServiceServicer):
         with self._slots.taken(), StageClock(STAGE, engine, self._metrics) as clock:
             opened = await self._pipeline.open(wanted, request.portrait, request.speech, chosen.engine, clock)
             if opened.renders:
-                chosen.engine.check_room()
+                await self._pipeline.make_room(chosen.engine)
             for text in opened.manifest.warnings:
                 clock.warn(text)
             yield portrait_pb2.AnimateResponse(

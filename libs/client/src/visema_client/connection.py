@@ -11,7 +11,7 @@ import grpc
 from visema.orchestrator.v1 import avatars_pb2_grpc, jobs_pb2_grpc, media_pb2_grpc
 from visema.portrait.v1 import portrait_pb2_grpc
 from visema.speech.v1 import speech_pb2_grpc
-from visema_kit.channel import TlsFiles, open_channel
+from visema_kit.channel import TlsFiles, ending, open_channel
 from visema_kit.errors import Unavailable, VisemaError
 from visema_kit.status import from_rpc_error
 
@@ -143,12 +143,9 @@ class Connection:
 
         Raises: VisemaError: inside the block, from the call.
         """
-        replies = method(request, timeout=self.timeouts.stream_s, metadata=self.metadata)
-        try:
+        with ending(method(request, timeout=self.timeouts.stream_s, metadata=self.metadata)) as replies:
             async with self.typed_errors():
                 yield replies
-        finally:
-            replies.cancel()
 
     async def close(self) -> None:
         """Close the channel, unless it is another's; running calls are cancelled."""

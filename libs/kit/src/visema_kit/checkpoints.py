@@ -15,7 +15,6 @@ from visema_kit.errors import CheckpointMissing, LicenseNotAccepted
 
 ACCEPT_VARIABLE = "VISEMA_ACCEPT_LICENSES"
 FOLDER_VARIABLE = "VISEMA_CHECKPOINT_DIR"
-MIRROR_VARIABLE = "VISEMA_CHECKPOINT_MIRROR"
 
 
 @dataclass(frozen=True, slots=True)

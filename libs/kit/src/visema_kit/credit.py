@@ -1,4 +1,4 @@
-"""Credit on segment streams: how many segments may be on their way, enforced by both sides.
+"""Credit on segment streams: how many segments may be on their way, enforced by the server.
 
 gRPC's own flow control counts bytes. A server that reads nothing still takes in tens of thousands of segment
 references, so each `segment_done` of the server is the client's credit for one more segment.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Final, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 from visema.common.v1 import common_pb2
 
@@ -48,7 +48,7 @@ async def first_request(requests: AsyncIterator[RequestT]) -> RequestT:
 
 
 class SegmentInbox:
-    """The server's side: the segments of a request stream, in order, never more than the credit allows.
+    """The segments of a request stream, in order, never more than the credit allows.
 
     A task reads ahead, so that a client that ignores its credit is found out at once and what it sent stays bounded.
     `release()` returns a credit and goes with each `segment_done`.
@@ -143,52 +143,3 @@ class SegmentInbox:
                 field="segment.first_frame",
             )
         return segment
-
-
-_CLOSED: Final = "the stream has ended"
-
-
-class CreditGate:
-    """The client's side: `acquire()` before each segment, `release()` for each `segment_done`.
-
-    `set_limit` takes over what the server answered in `accepted`; before that `limit` is what the client asked for.
-    """
-
-    def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise ValueError("limit must be at least 1")
-        self._limit = limit
-        self._in_flight = 0
-        self._ended: BaseException | None = None
-        self._changed = asyncio.Condition()
-
-    @property
-    def in_flight(self) -> int:
-        """Segments that were sent and are not done."""
-        return self._in_flight
-
-    async def acquire(self) -> None:
-        """Wait for credit and take it. Raises: what `close` was given."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._ended is not None or self._in_flight < self._limit)
-            if self._ended is not None:
-                raise self._ended
-            self._in_flight += 1
-
-    async def release(self) -> None:
-        """A segment is done."""
-        async with self._changed:
-            self._in_flight = max(0, self._in_flight - 1)
-            self._changed.notify_all()
-
-    async def set_limit(self, limit: int) -> None:
-        """The server allows this many; at least 1."""
-        async with self._changed:
-            self._limit = max(1, limit)
-            self._changed.notify_all()
-
-    async def close(self, error: BaseException | None = None) -> None:
-        """No more credit comes: whoever waits gets `error`."""
-        async with self._changed:
-            self._ended = error or ConnectionError(_CLOSED)
-            self._changed.notify_all()

@@ -13,6 +13,7 @@ from visema.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from visema.lipsync.v1 import lipsync_pb2, lipsync_pb2_grpc
 from visema.portrait.v1 import portrait_pb2, portrait_pb2_grpc
 from visema.speech.v1 import speech_pb2, speech_pb2_grpc
+from visema_kit.channel import ending
 from visema_kit.errors import StageUnavailable, VisemaError
 from visema_kit.status import from_rpc_error
 
@@ -107,7 +108,7 @@ class Stages:
         self, request: portrait_pb2.AnimateRequest, timeout_s: float
     ) -> AsyncIterator[StageStream[None, portrait_pb2.AnimateResponse]]:
         """Stage 1."""
-        async with _cancelling(self._portrait.Animate(request, timeout=timeout_s)) as call:
+        with ending(self._portrait.Animate(request, timeout=timeout_s)) as call:
             yield StageStream(LIVEPORTRAIT, call)
 
     @asynccontextmanager
@@ -115,7 +116,7 @@ class Stages:
         self, timeout_s: float
     ) -> AsyncIterator[StageStream[lipsync_pb2.SyncRequest, lipsync_pb2.SyncResponse]]:
         """Stage 2."""
-        async with _cancelling(self._lipsync.Sync(timeout=timeout_s)) as call:
+        with ending(self._lipsync.Sync(timeout=timeout_s)) as call:
             yield StageStream(WAV2LIP, call)
 
     @asynccontextmanager
@@ -123,7 +124,7 @@ class Stages:
         self, timeout_s: float
     ) -> AsyncIterator[StageStream[encoding_pb2.EncodeRequest, encoding_pb2.EncodeResponse]]:
         """Stage 3."""
-        async with _cancelling(self._encoding.Encode(timeout=timeout_s)) as call:
+        with ending(self._encoding.Encode(timeout=timeout_s)) as call:
             yield StageStream(ENCODER, call)
 
     @asynccontextmanager
@@ -131,7 +132,7 @@ class Stages:
         self, request: speech_pb2.SynthesizeRequest, timeout_s: float
     ) -> AsyncIterator[StageStream[None, speech_pb2.SynthesizeResponse]]:
         """Stage 0. Raises: StageUnavailable: no speech service is configured."""
-        async with _cancelling(self._speaking().Synthesize(request, timeout=timeout_s)) as call:
+        with ending(self._speaking().Synthesize(request, timeout=timeout_s)) as call:
             yield StageStream(SPEECH, call)
 
     def _speaking(self) -> Any:
@@ -145,11 +146,3 @@ async def _answer(stage: str, call: Awaitable[ReplyT]) -> ReplyT:
         return await call
     except grpc.aio.AioRpcError as error:
         raise _fault(stage, error) from error
-
-
-@asynccontextmanager
-async def _cancelling(call: Any) -> AsyncIterator[Any]:
-    try:
-        yield call
-    finally:
-        call.cancel()  # does nothing to a call that has ended

@@ -41,3 +41,15 @@ def test_an_example_that_needs_more_is_at_least_python(example: str) -> None:
 def test_the_page_lists_every_exit_status() -> None:
     listed = re.findall(r"^\| (\d+) \|", (DOCS / "cli.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [int(number) for number in listed] == [status.value for status in Exit]
+
+
+def test_the_readme_tells_what_was_measured_last() -> None:
+    measured = re.search(
+        r"^\| from CreateJob to the readable result \| ([\d.]+) \| ([\d.]+) \|",
+        (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert measured
+    unprepared_s, prepared_s = (float(figure) for figure in measured.groups())
+    told = f"{unprepared_s:.1f} s, or {prepared_s:.1f} s"
+    assert told in (ROOT / "README.md").read_text(encoding="utf-8").split("## How fast")[1]

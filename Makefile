@@ -36,7 +36,7 @@ IMAGE_TAG ?= 0.1.0
 IMAGE_ARGS ?=
 TORCH_BUILD ?= none
 
-.PHONY: fuzz audit images compose-up test-containers locks deploy-files help demo up test lint format types imports proto proto-check bench torch dev clean
+.PHONY: fuzz audit images compose-up test-containers test-network locks deploy-files help demo up test lint format types imports proto proto-check bench torch dev clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ compose-up: ## Run everything in containers with Prometheus and Grafana; says wh
 
 test-containers: $(VENV)/.dev ## Build the images and run a job through the compose stack (needs a Docker engine)
 	@$(BIN)/python tests/deploy/containers.py
+
+test-network: $(VENV)/.dev ## Run jobs over a slow network that loses packets and breaks (needs root and /dev/net/tun; ARGS=--help)
+	@PYTHONPATH=tests $(BIN)/python tests/deploy/network.py $(ARGS)
 
 locks: $(VENV)/.dev ## Write the hashed locks of the images again
 	@$(BIN)/python deploy/locks/make_locks.py

@@ -20,7 +20,9 @@ CallT = TypeVar("CallT", bound=grpc.aio.Call)
 
 MESSAGE_LIMIT_BYTES: Final = 4 * 1024 * 1024  # media travels by reference; chunks are far smaller
 KEEPALIVE_MS: Final = 30_000
-KEEPALIVE_TIMEOUT_MS: Final = 10_000
+# Also TCP's limit for what is not acknowledged. TCP repeats ever more rarely: after an outage of 8 s it may notice only
+# 8 s later that the link is back, and with 10 s here it broke streams that need not break.
+KEEPALIVE_TIMEOUT_MS: Final = 20_000
 
 # round_robin over all addresses that the name has (a headless service in Kubernetes). No retries: whether a call may be
 # repeated is for the caller to know.

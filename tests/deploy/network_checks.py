@@ -23,6 +23,7 @@ from support.two_networks import TwoNetworks
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVideo, AsyncVisema, Progress, VideoSettings, WaitTooLong
 from visema_client.cli.demo import SAMPLES
+from visema_kit.channel import KEEPALIVE_TIMEOUT_MS
 from visema_kit.status import from_status
 
 FRAME_RATE = 25
@@ -172,6 +173,8 @@ async def check_outage(site: Site, outage_s: float) -> None:
         video = await client.wait_job(job.job_id)
         took_s = time.monotonic() - started
         await check_video(site, video)
+    if 2 * outage_s < KEEPALIVE_TIMEOUT_MS / 1000:  # TCP's pauses double: it repeats once more within that time
+        assert not any(stage.retry_count for stage in video.job.report.stages), retries(video.job)
     say(
         f"cable pulled for {outage_s:g} s in the middle: the job ended whole {took_s - outage_s:.1f} s after the link"
         f" was back; {retries(video.job)}"

@@ -77,3 +77,31 @@ async def test_requests_without_an_id_hold_a_place_each(dispatcher: Dispatcher) 
         pytest.raises(QueueFull),
     ):
         dispatcher.reserve(asked(""), queued=0).__enter__()
+
+
+async def test_who_is_admitted_in_a_crowd_begins_after_the_refusals(dispatcher: Dispatcher) -> None:
+    order: list[str] = []
+
+    async def request(name: str) -> None:
+        standing = await dispatcher.standing(asked(name))
+        try:
+            with dispatcher.reserve(asked(name), standing.queued):
+                await dispatcher.let_refusals_go()
+                order.append("checks begin")
+        except QueueFull:
+            await asyncio.sleep(0)  # the answer is sent
+            order.append("refused")
+
+    await asyncio.gather(*(request(str(number)) for number in range(20)))
+    assert order == ["refused"] * 18 + ["checks begin"] * 2
+
+
+async def test_a_request_alone_does_not_wait(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    await asyncio.gather(*(dispatcher.standing(asked(str(number))) for number in range(20)))  # an earlier crowd
+    await dispatcher.standing(asked("alone"))
+
+    async def sleep(_seconds: float) -> None:
+        raise AssertionError("it waits")
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await dispatcher.let_refusals_go()

@@ -25,6 +25,7 @@ FIRST_GUESS_S = 3.5  # length of a job before one has ended
 GUESS_WEIGHT = 0.2  # of the newest job in the moving average
 SHARED_POLL_S = 0.5  # another process may have queued a job that we can take
 LONE_POLL_S = 5.0
+REFUSAL_S, LONGEST_REFUSALS_S = 0.001, 0.1  # processor time of one refusal, and of all that anybody waits for
 
 log = get_logger(__name__)
 
@@ -127,6 +128,15 @@ class Dispatcher:
             self._reserved[place] -= 1
             if not self._reserved[place]:
                 del self._reserved[place]
+
+    async def let_refusals_go(self) -> None:
+        """Wait while the others that came in the same moment hear that there is no place.
+
+        The checks and the start of a job need the processors for longer than a refusal may take.
+        """
+        others = self._standings.crowd - 1
+        if others > 0:
+            await asyncio.sleep(min(others * REFUSAL_S, LONGEST_REFUSALS_S))
 
     async def _look_up(self, asked: Sequence[jobs.Asked]) -> Sequence[jobs.Standing]:
         return await self._database.read(jobs.standings, asked)

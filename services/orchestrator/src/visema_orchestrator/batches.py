@@ -22,6 +22,12 @@ class Batches(Generic[Q, A]):
         self._answer = answer
         self._open: list[Q] = []  # questions of the batch that is not being answered yet
         self._newest: asyncio.Task[Sequence[A]] | None = None
+        self._answered = 0  # questions of the batch that was answered last
+
+    @property
+    def crowd(self) -> int:
+        """How many ask at this moment: the batch that was answered last, and whoever waits for the next."""
+        return self._answered + len(self._open)
 
     async def ask(self, question: Q) -> A:
         """The answer. Raises: whatever `answer` raises, for everybody in the batch."""
@@ -36,4 +42,6 @@ class Batches(Generic[Q, A]):
         if earlier is not None:
             await asyncio.wait([earlier])
         questions, self._open = self._open, []
-        return await self._answer(questions)
+        answers = await self._answer(questions)
+        self._answered = len(questions)
+        return answers

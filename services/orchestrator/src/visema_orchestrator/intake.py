@@ -61,6 +61,7 @@ class Intake:
                 "no speech service is configured here: send audio instead of text", field="spec.text"
             )
         with self.dispatcher.reserve(asked, standing.queued):
+            await self.dispatcher.let_refusals_go()
             job = jobs_pb2.Job(
                 job_id=new_id(),
                 request_id=request.request_id,

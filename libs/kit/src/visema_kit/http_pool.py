@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 SEND_TIMEOUT_S: Final = 30.0  # for one piece
-PIECE_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 256 * 1024
 UNWANTED: Final[ContextVar[threading.Event | None]] = ContextVar("unwanted", default=None)  # set: stop uploading
 
 

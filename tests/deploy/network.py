@@ -120,7 +120,12 @@ def main() -> None:
             round_trip_ms = measured_round_trip_s(networks) * 1000
             say(f"{layout.name}: {layout.speech_s} s of {layout.size_px} px, round trip {round_trip_ms:.0f} ms")
             with running_site(layout, networks) as site:
-                asyncio.run(check(site, options.outages_s))
+                try:
+                    asyncio.run(check(site, options.outages_s))
+                except Exception:
+                    for service in SERVICES:
+                        say(f"the end of what {service} wrote:\n{site.stack.log(service)}")
+                    raise
             carried, lost = (sum(getattr(link.carried, of) for link in links) for of in ("packets", "lost"))
             say(
                 f"{carried} packets carried, {lost} lost ({lost / (carried + lost):.1%}),"

@@ -26,6 +26,8 @@ ReplyT = TypeVar("ReplyT")
 def _fault(stage: str, error: grpc.aio.AioRpcError) -> VisemaError:
     """The error that a stage sent, with the stage's name."""
     known = from_rpc_error(error)
+    if known.metadata.get("grpc_code") == grpc.StatusCode.INTERNAL.name:  # a stage's own fault comes with details
+        known = StageUnavailable(error.details() or "the stream broke")  # while something was written to it
     known.metadata.setdefault("stage", stage)
     if isinstance(known, StageUnavailable):
         known.message = f"stage {stage} does not answer: {known.message}"
@@ -46,18 +48,21 @@ class StageStream(Generic[RequestT, ReplyT]):
                 yield reply
         except grpc.aio.AioRpcError as error:
             raise _fault(self._stage, error) from error
+        except grpc.aio.InternalError as error:  # gRPC notices in the middle of an operation that the stage is gone
+            text = f"stage {self._stage} does not answer: the stream broke"
+            raise StageUnavailable(text, metadata={"stage": self._stage}) from error
 
     async def send(self, request: RequestT) -> bool:
         """Send a request. Returns: False when the stream has ended; reading the replies tells why."""
         try:
             await self._call.write(request)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             return False
         return True
 
     async def half_close(self) -> None:
         """Say that no request follows."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        with suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             await self._call.done_writing()
 
 

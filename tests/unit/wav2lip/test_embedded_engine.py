@@ -130,6 +130,13 @@ def test_teeth_show_between_lip_and_teeth_for_f() -> None:
     assert result[middle].max() > frame[middle].max() + 10
 
 
+def test_a_slit_between_closing_lips_is_no_white_line() -> None:
+    _, ajar = draw(2.0, replace(REST, opening=0.15, speech=1.0))
+    _, open_wide = draw(2.0, replace(REST, opening=0.5, speech=1.0))
+    middle = (slice(318, 342), slice(246, 266), 1)
+    assert ajar[middle].max() < open_wide[middle].max() - 30  # teeth catch light in the open mouth only
+
+
 def test_motion_is_recovered_from_the_track() -> None:
     frame, row = draw_portrait()
     turn = np.deg2rad(4)

@@ -29,7 +29,7 @@ from visema_wav2lip.visemes import plan_mouth
 
 NAME = "embedded"
 _CALL_PIXELS = 8 * USUAL_PIXELS  # a tenth of a second
-_VERSION = "2"  # raise it with every change of the pictures: it is part of each object's key
+_VERSION = "3"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
 _NOSE_MARGIN = 0.03  # W below the nose base where the lip's motion ends

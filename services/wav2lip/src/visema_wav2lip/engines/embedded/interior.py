@@ -23,6 +23,7 @@ _TEETH_DEPTH = 0.10  # of the nose tip's motion against the ears: the teeth lie 
 _CAVITY_DEPTH = 0.22
 _FULL_GAP_PX = 2.4  # an opening of this height shows its interior undimmed; a hairline shows none
 _LIP_SHADOW = 0.055  # W, reach of the upper lip's shadow on the teeth
+_SLIT, _SLIT_LIGHT = 0.07, 0.38  # W, an opening that lets in all the light; share that a mere slit lets in
 _CONTACT = 0.030  # W, reach of the darkening where something lies behind a lip's edge
 _SEAM_TINT = np.array([0.30, 0.28, 0.42], np.float32)  # of the lip's colour, where lips meet
 _VISIBLE_ALPHA = 0.004  # one grey level of a bright interior
@@ -87,7 +88,7 @@ class Interior:
         colour = colour * (1 - 0.45 * smooth_step((outward - 0.45) / 0.5))[..., None]
         colour = self._add_tongue(colour, at, lips, pose, depth_shift)
         colour = self._add_lower_teeth(colour, at, lips, pose, side)
-        colour = self._add_upper_teeth(colour, at, depth_shift)
+        colour = self._add_upper_teeth(colour, at, pose, depth_shift)
         # Contact: whatever lies right behind a lip is in its shade.
         near = np.minimum(at.y - at.upper, 1.5 * (at.lower - at.y))
         colour = colour * (0.80 + 0.20 * smooth_step(near / np.minimum(_CONTACT, 0.3 * gap)))[..., None]
@@ -132,13 +133,21 @@ class Interior:
         tooth = self.palette.tooth * (0.66 * joints * (1 - 0.4 * np.abs(side)))[..., None]
         return np.asarray(colour + (tooth - colour) * (0.75 * amount * shape)[..., None], np.float32)
 
-    def _add_upper_teeth(self, colour: Floats, at: _Opening, depth_shift: tuple[float, float]) -> Floats:
-        """Texture in skull coordinates; across, it follows the narrowing of the lips half-way."""
+    def _add_upper_teeth(
+        self, colour: Floats, at: _Opening, pose: MouthPose, depth_shift: tuple[float, float]
+    ) -> Floats:
+        """Texture in skull coordinates; across, it follows the narrowing of the lips half-way.
+
+        A slit between closing lips is dark; for `f` the teeth come forward into the light.
+        """
         x = np.float32(0.5) * (at.x + at.source_x) + np.float32(_TEETH_DEPTH * depth_shift[0])
         texture, alpha = self.teeth.sample(x, at.y + np.float32(_TEETH_DEPTH * depth_shift[1]))
         least = 0.85 if self.teeth.own else 0.60
-        shadow = np.minimum(_LIP_SHADOW, 0.5 * (at.lower - at.upper) + 0.005)  # little shade fits in a small opening
+        gap = at.lower - at.upper
+        shadow = np.minimum(_LIP_SHADOW, 0.5 * gap + 0.005)  # little shade fits in a small opening
         shade = least + (1 - least) * smooth_step((at.y - at.upper + 0.01) / shadow)
+        lit = np.maximum(smooth_step(gap / _SLIT), np.float32(pose.lip_teeth))
+        shade = shade * (_SLIT_LIGHT + (1 - _SLIT_LIGHT) * lit)
         return np.asarray(colour + (texture * shade[..., None] - colour) * alpha, np.float32)
 
     def _add_rims(self, colour: Floats, at: _Opening, gap: Floats, outward: Floats) -> Floats:

@@ -18,7 +18,6 @@ SOURCE_CROP_PX = 512
 SOURCE_SCALE = 2.3  # of the landmarks' extent
 SOURCE_SHIFT = -0.125  # of the square's side, towards the forehead
 DRIVING_SCALE, DRIVING_SHIFT = 2.2, -0.1
-LANDMARK_CROP_PX, LANDMARK_SCALE, LANDMARK_SHIFT = 224, 1.5, -0.1  # input of the 203-point landmark model
 NETWORK_INPUT_PX = 256
 MAX_SIDE_PX, SIDE_DIVISOR = 1280, 2
 MESH_POINTS = 478  # of MediaPipe

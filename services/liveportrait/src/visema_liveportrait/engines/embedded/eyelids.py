@@ -24,7 +24,6 @@ Layer = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 LASH_ABOVE, LASH_BELOW = 0.055, 0.02  # what rides with the contour
 LASH_FADE_ABOVE, LASH_FADE_BELOW = 0.08, 0.03
 LID_TOP = 0.15  # the lid's skin begins this far above the contour
-LID_BOTTOM = 0.06
 LOWER_RISE = 0.14  # of the opening
 OVERLAP = 0.02  # upper lid beyond the meeting line
 UNTRUSTED_ABOVE, UNTRUSTED_BELOW, UNTRUSTED_SIDE = 0.13, 0.09, 0.16

@@ -4,6 +4,7 @@ Usage: python bench/overload.py [JOBS_AT_ONCE]     (60 without an argument)
 
 A local stack with embedded engines runs two jobs at once and lets four more wait. First one job after the other is
 made, then all at once, then as many again while the queue is full; each is sent once, without the client's retries.
+A refusal's seconds are the client's, which has the same cores; the last line has those that the orchestrator counts.
 The target of a job counts from its start, as `visema_job_target_ratio` does: max(3.5 s, 0.7 × video seconds).
 """
 
@@ -15,7 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+import urllib3
 import visema_client
+from prometheus_client.parser import text_string_to_metric_families
 from visema.orchestrator.v1 import jobs_pb2
 from visema_client import AsyncVisema, RetryPolicy
 from visema_client.localstack import LocalStack, StackOptions
@@ -24,6 +27,8 @@ from visema_kit.errors import QueueFull
 SAMPLES = Path(visema_client.__file__).parent / "samples"
 WAITING_PLACES = 4
 ALONE = 5
+TARGET_S = 0.1
+JOB_METHOD = "/visema.orchestrator.v1.JobService/CreateJob"
 
 
 async def create(client: AsyncVisema, spec: jobs_pb2.JobSpec) -> tuple[float, jobs_pb2.Job | QueueFull]:
@@ -35,6 +40,16 @@ async def create(client: AsyncVisema, spec: jobs_pb2.JobSpec) -> tuple[float, jo
     except QueueFull as error:
         answer = error
     return time.perf_counter() - started_s, answer
+
+
+def refusals_served(metrics_url: str, within_s: float) -> tuple[int, int, float]:
+    """As the orchestrator's own metrics tell: refusals within some time, all refusals, and their mean in seconds."""
+    wanted = {"method": JOB_METHOD, "code": "RESOURCE_EXHAUSTED"}
+    families = text_string_to_metric_families(urllib3.request("GET", metrics_url).data.decode())
+    samples = [sample for family in families for sample in family.samples if wanted.items() <= sample.labels.items()]
+    value = {(sample.name.rpartition("_")[2], sample.labels.get("le")): sample.value for sample in samples}
+    total = int(value["count", None])
+    return int(value["bucket", str(within_s)]), total, value["sum", None] / total
 
 
 def ratio(job: jobs_pb2.Job) -> float:
@@ -71,6 +86,8 @@ def main() -> None:
     variables = {"VISEMA_ENGINE": "embedded", "VISEMA_QUEUE_LIMIT": str(WAITING_PLACES)}
     with LocalStack(StackOptions(variables=variables)) as stack:
         asyncio.run(measure(stack.address, at_once))
+        quick, total, mean_s = refusals_served(stack.services["orchestrator"].metrics_url, TARGET_S)
+    print(f"\nThe orchestrator answered {quick} of {total} refusals within {TARGET_S} s, on average in {mean_s:.3f} s.")
 
 
 if __name__ == "__main__":

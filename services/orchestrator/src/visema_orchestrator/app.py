@@ -211,6 +211,6 @@ async def _for_ever(duty: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await duty()
-        except Exception:
+        except Exception:  # nobody awaits a duty: only here can a defect be told, with its traceback
             log.exception("duty_crashed", duty=duty.__qualname__)
         await asyncio.sleep(START_PAUSE_S)

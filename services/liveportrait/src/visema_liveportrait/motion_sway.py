@@ -34,9 +34,13 @@ TURNS = 3  # of them turn the head
 NOISE_STREAM = 100
 
 REST_SEARCH_S, REST_SEARCH_RATE_HZ = 60.0, 10.0
-DRAWS, ENDLESS_DRAWS = 24, 10  # of a head motion, until one begins lively; a job waits for those of an endless one
+DRAWS, ENDLESS_DRAWS = 24, 10  # of a head motion; a job waits for those of an endless one
 LIVELY_S = 4.8  # short videos have no more
 LIVELY_SHARE = 0.55  # of its range, that each turn of a loop uses by then
+# Measured in finished videos: a picture has no far side, so a face seems to turn by half of what was meant.
+SEEN_SHARE = np.array([0.55, 0.57, 1.2])
+HANN_POWER = 0.375  # mean square of the window that fades the ends
+BENT_PRICE = 0.5  # of a square degree of yaw or pitch: those bend the picture, a tilt keeps it whole
 # An endless motion has minutes to use its range, so it is judged by degrees: enough sway about its own mean, weighted
 # towards the middle of the time, while the head stays near the portrait's own pose.
 LIVELY_ENDLESS_SHARE, LIVELY_DEG2, FARTHEST_DEG2 = 0.4, 2.0, 8.0
@@ -60,13 +64,13 @@ class HeadSway:
 
     @classmethod
     def drawn(cls, seed: int, loop_s: float | None) -> HeadSway:
-        """The first lively draw of the seed; where none is, the last one of a loop, else the liveliest."""
+        """The liveliest draw of the seed; of an endless motion the first that is lively enough."""
         draws: list[HeadSway] = []
         for draw in _draws(seed, loop_s):
             draws.append(draw)
-            if draw.begins_lively() if loop_s is not None else draw.endless_liveliness() >= 1.0:
+            if loop_s is None and draw.endless_liveliness() >= 1.0:
                 return draw
-        return draws[-1] if loop_s is not None else max(draws, key=HeadSway.endless_liveliness)
+        return max(draws, key=HeadSway.endless_liveliness if loop_s is None else HeadSway.loop_liveliness)
 
     def at(self, time_s: FloatArray) -> list[FloatArray]:
         """All freedoms at any times, as shares of their peaks: six float64 (N,) in [-1, 1]."""
@@ -75,20 +79,27 @@ class HeadSway:
             for noise, rest, scale in zip(self.noises, self.rests, self.scales, strict=True)
         ]
 
-    def begins_lively(self) -> bool:
-        """Whether each turn of the head uses enough of its range in the first seconds."""
-        return self._smallest_share() >= LIVELY_SHARE
+    def loop_liveliness(self) -> tuple[bool, float]:
+        """Whether each turn uses enough of its range in the first seconds, then how lively those look."""
+        turns, about_mean = self._first_turns()
+        sway_deg2 = float(((SEEN_SHARE[:, None] * about_mean) ** 2).sum(axis=0).mean()) / HANN_POWER
+        bent_deg2 = float(((SEEN_SHARE[:2, None] * turns[:2]) ** 2).sum(axis=0).mean())
+        return self._smallest_share() >= LIVELY_SHARE, sway_deg2 - BENT_PRICE * bent_deg2
 
     def endless_liveliness(self) -> float:
         """1 or more where the first seconds of an endless motion look alive."""
-        turns = np.stack([sway.peak * shares for sway, shares in zip(SWAYS, self.at(_lively_times()), strict=True)])
-        turns = turns[:TURNS]  # (3, T)
-        about_mean = (turns - turns.mean(axis=1, keepdims=True)) * np.hanning(turns.shape[1])
+        turns, about_mean = self._first_turns()
         return min(
             float((about_mean**2).sum(axis=0).mean()) / LIVELY_DEG2,
             FARTHEST_DEG2 / max(float((turns**2).sum(axis=0).mean()), 1e-6),
             self._smallest_share() / LIVELY_ENDLESS_SHARE,
         )
+
+    def _first_turns(self) -> tuple[FloatArray, FloatArray]:
+        """Yaw, pitch and roll of the first seconds in degrees, and about their means with faded ends: (3, T) each."""
+        turns = np.stack([sway.peak * shares for sway, shares in zip(SWAYS, self.at(_lively_times()), strict=True)])
+        turns = turns[:TURNS]
+        return turns, (turns - turns.mean(axis=1, keepdims=True)) * np.hanning(turns.shape[1])
 
     def _smallest_share(self) -> float:
         """Of the turns of the head: share of the range that the first seconds use."""

@@ -45,7 +45,7 @@ from visema_liveportrait.geometry.retargeting import Perceptron
 from visema_liveportrait.model.fast import SourceVolume
 from visema_liveportrait.motion_plan import MotionPlan
 
-VERSION = "1"
+VERSION = "2"
 
 
 class NeuralSettings(Protocol):

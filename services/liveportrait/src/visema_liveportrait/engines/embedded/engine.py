@@ -14,12 +14,13 @@ from visema_liveportrait.engines.embedded.eye_shape import shape_eye
 from visema_liveportrait.engines.embedded.eyelids import Eyelids
 from visema_liveportrait.engines.embedded.face_motion import LidMotion, carried, track_of
 from visema_liveportrait.engines.embedded.fields import BasisFields, build_fields
+from visema_liveportrait.engines.embedded.grain import motion_share, within_share
 from visema_liveportrait.engines.embedded.mesh_points import LEFT_EYE, RIGHT_EYE, SKIN_POINT_COUNT
 from visema_liveportrait.engines.embedded.regions import analyse, motion_window
 from visema_liveportrait.engines.protocol import RenderedFrames
 from visema_liveportrait.motion_plan import MotionPlan
 
-NAME, VERSION = "embedded", "2"
+NAME, VERSION = "embedded", "3"
 ENLARGEMENT = 2  # sampling the portrait itself would pulse in sharpness with sub-pixel motion
 # A picture enlarged this much for the frame has no fine detail that sharper kernels could keep: linear ones keep at
 # least 0.9 of its Laplacian energy and do not pulse there, in half the time.
@@ -85,6 +86,7 @@ class EmbeddedPortrait:
         enlarge, self._sample = (cv2.INTER_LINEAR, cv2.INTER_LINEAR) if soft else (cv2.INTER_LANCZOS4, cv2.INTER_CUBIC)
         self._enlarged = np.asarray(cv2.resize(bgr, size, interpolation=enlarge), np.uint8)
         self._points = np.ascontiguousarray(points[:, :2])
+        self._motion_share = motion_share(bgr, points)
         self._fields = fields
         self._map_x, self._map_y = self._resting_maps()
         self._still = self._resting_frame(height, width)
@@ -108,6 +110,7 @@ class EmbeddedPortrait:
 
     def render(self, plan: MotionPlan, first: int, count: int) -> RenderedFrames:
         """Frames `first` to `first + count` of `plan`."""
+        plan = within_share(plan, self._motion_share)
         coefficients = self._fields.coefficients(plan)
         canvas = self._enlarged.copy()  # the eyes are painted into it; the portrait itself stays
         frames = np.empty((count, *self._still.shape), np.uint8)

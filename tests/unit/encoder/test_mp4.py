@@ -179,6 +179,15 @@ def test_the_index_stands_before_the_media_or_in_fragments(tmp_path: Path) -> No
     assert fragments.count("moof") >= 2
 
 
+@pytest.mark.parametrize(("fragmented", "key_frames"), [(False, [0, 100]), (True, [0, 50, 100])])
+def test_key_frames_are_rare_except_where_a_player_waits_for_fragments(
+    tmp_path: Path, fragmented: bool, key_frames: list[int]
+) -> None:
+    still = np.repeat(numbered_frames(1), 120, axis=0)  # no cuts
+    frames = video_frames(write(tmp_path / "v.mp4", still, fragmented=fragmented))
+    assert [number for number, frame in enumerate(frames) if frame.key_frame] == key_frames
+
+
 def test_metadata_is_readable(tmp_path: Path) -> None:
     wanted = {"title": "Größe", "comment": "Synthetic", "visema.seed": "7"}
     with av.open(str(write(tmp_path / "v.mp4", numbered_frames(3), metadata=wanted))) as container:

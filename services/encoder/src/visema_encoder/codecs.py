@@ -15,7 +15,9 @@ from visema_encoder.options import EncodingOptions, VideoShape
 SOFTWARE = "libx264"
 HARDWARE = ("h264_nvenc", "h264_qsv")  # those that take frames from memory and find their device by themselves
 LEVEL = "4.2"  # covers 1024 × 1024 at 60 fps: 4,096 of 8,704 macroblocks a frame, 245,760 of 522,240 a second
-_KEYFRAME_S = 2  # seeking in a player is at most this coarse
+# A key frame brings back the fine detail that the frames before it have lost: grain pulses there. So they are rare,
+# but where a player waits for a fragment, which begins with one. Seeking is at most this coarse.
+_KEYFRAME_S, _FRAGMENT_S = 4, 2
 _PIXEL_FORMATS = {"h264_qsv": "nv12"}
 # `ultrafast` without 8x8dct would not be High profile. Finer chroma keeps the colour of lips and of busy backgrounds:
 # 0.4 dB for 6 % more bytes and no time (512 × 512, CRF 18, veryfast). Macroblock trees give frames that many others
@@ -59,7 +61,8 @@ def set_up(context: VideoCodecContext, shape: VideoShape, options: EncodingOptio
     context.pix_fmt = _PIXEL_FORMATS.get(context.name, PIXEL_FORMAT)
     context.framerate = shape.frame_rate
     context.time_base = 1 / shape.frame_rate
-    context.gop_size = max(1, round(_KEYFRAME_S * shape.frame_rate))
+    keyframe_s = _FRAGMENT_S if options.fragmented else _KEYFRAME_S
+    context.gop_size = max(1, round(keyframe_s * shape.frame_rate))
     tag_bt709(context)
     if options.bitrate_bps is not None:
         context.bit_rate = options.bitrate_bps

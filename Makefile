@@ -65,7 +65,7 @@ format: $(VENV)/.dev ## Format the code
 types: $(VENV)/.dev ## Check types strictly
 	@$(BIN)/mypy $(filter %/src,$(SOURCES)) deploy/locks/make_locks.py
 	@MYPYPATH=deploy $(BIN)/mypy deploy/generate.py
-	@MYPYPATH=bench:tests $(BIN)/mypy --follow-imports silent bench tools
+	@MYPYPATH=bench:tests:tools $(BIN)/mypy --follow-imports silent bench tools
 
 proto: $(VENV)/.dev ## Generate libs/stubs from protos/
 	@$(BIN)/python tools/protogen.py generate

@@ -1,6 +1,6 @@
 """What the quality meter reads off a perfect video: the portrait itself, moved as a whole by whole pixels.
 
-    python bench/meter_floor.py [--size 1024] [--crf 1] [PORTRAIT…]
+    python tools/meter_floor.py [--size 1024] [--crf 1] [PORTRAIT…]
 
 No pixel is resampled and nothing turns, speaks or blinks, so whatever the meter then finds in the face's colour and
 rotation is its own error on that picture. Needs ../shared.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -18,12 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from quality import PORTRAITS, measure, write_framed_portrait
 from visema_encoder.mp4 import Mp4Writer
 from visema_encoder.options import EncodingOptions, VideoShape
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-from quality import PORTRAITS, measure, write_framed_portrait
 
 FRAME_RATE, FRAME_COUNT = Fraction(25), 125
 REACH_PX = (8.0, 5.0)  # at 512 pixels, as far as our heads shift

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.scripts import DEPLOY, load
+from visema_client.localstack.services import PROCESS_DEFAULTS
 
 ROOT = DEPLOY.parent
 LOCKS = load(DEPLOY / "locks" / "make_locks.py")
@@ -45,6 +46,12 @@ def test_the_image_is_small_unprivileged_and_says_what_it_is(dockerfile: Path):
     assert not re.search(r"apt-get|pip install|build-essential|gcc", final)
     assert all(stage.startswith("${PYTHON_IMAGE}") for stage in stages[1:])
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11-slim-bookworm$", text, re.MULTILINE)
+
+
+@IMAGES
+def test_what_computes_with_frames_or_sound_has_the_local_stacks_memory_and_thread_settings(dockerfile: Path):
+    settings = dict(re.findall(r"\b(MALLOC_\w+|OPENBLAS_NUM_THREADS)=(\d+)", dockerfile.read_text()))
+    assert settings == ({} if dockerfile.parent.name == "gateway" else PROCESS_DEFAULTS)
 
 
 @IMAGES

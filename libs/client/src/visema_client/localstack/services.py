@@ -48,16 +48,16 @@ _OWN = frozenset(
 
 # Frames are large and short-lived. By default glibc gives such blocks back to the kernel each time, and every frame
 # pays for fresh zeroed pages; one arena and high thresholds keep them. 32 MiB is the largest value every glibc accepts.
-_MALLOC = {
+# The stages share the cores, and their matrices are small: a pool of numpy's BLAS, as large as the machine, only spins
+# (a frame of stage 1 took twice the processor time on two cores). torch does not heed this variable and keeps its
+# default, because a neural stage computes nearly alone. The images set the same.
+PROCESS_DEFAULTS = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(512 * 1024 * 1024),
     "MALLOC_TOP_PAD_": str(16 * 1024 * 1024),
+    "OPENBLAS_NUM_THREADS": "1",
 }
-
-# The stages share the cores: BLAS pools of the size of the machine in each of them would only wait for one another.
-# torch keeps its own default, because a neural stage computes nearly alone.
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def environment(
         extra: Further variables; they win.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
-    variables = _MALLOC | _THREADS | inherited  # the user's word counts
+    variables = PROCESS_DEFAULTS | inherited  # the user's word counts
     variables |= {
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(state / "tmp"),

@@ -1,9 +1,9 @@
 """What a frame of the embedded engines costs one core.
 
-`python bench/embedded.py [SIDE_PX] [PORTRAIT …]` animates each portrait for five seconds and moves its lips to speech,
-in one thread, several times, and prints the median processor time per frame of both stages and, beside it, what comes
-once per portrait. Processor time, not the clock's: other work on the machine matters less. Without ../shared it takes
-the portrait of the demo.
+`OPENBLAS_NUM_THREADS=1 python bench/embedded.py [SIDE_PX] [PORTRAIT …]` animates each portrait for five seconds and
+moves its lips to speech, in one thread, several times, and prints the median processor time per frame of both stages
+and, beside it, what comes once per portrait. Processor time, not the clock's: other work on the machine matters less.
+Without ../shared it takes the portrait of the demo.
 """
 
 from __future__ import annotations

@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import numpy as np
+from espeak import Phoneme, Speaker
 from visema_liveportrait.motion_settings import MotionSettings
 from visema_liveportrait.motion_speech import LEAD_S, SpeechGestures
 from visema_liveportrait.speech_cues import read_cues
-from visemes import OPENNESS, TEXTS, WORDS_PER_MINUTE, Phoneme, Speaker
+from visemes import OPENNESS, TEXTS, WORDS_PER_MINUTE
 
 REACH_S = 0.03  # of a vowel: eSpeak NG's marks and the levels are that exact
 

@@ -1,9 +1,9 @@
-"""From speech to a mouth plan: language-independent signal analysis, no model, any frame rate.
+"""From speech to a mouth plan, for any language and any frame rate.
 
-What opens a mouth is heard as energy between 400 and 3600 Hz and a high first formant; what closes it (`p b m`) is a
-short dip in just that band, while the voice bar below 400 Hz may go on, so nasals close although they are loud. Spread
-lips raise the spectrum's centre, rounded lips lower it. Everything is judged against this clip's own range, so that
-quiet, loud, clipped and band-limited recordings move the mouth alike.
+How far a mouth opens is heard as the energy of what passes open lips, between 400 and 3600 Hz; what shape it takes is
+told by the kinds of sounds that `sounds` hears. Lips shut where those say so and the energy falls, while the voice bar
+below 400 Hz may go on, so nasals close although they are loud. Loudness is judged against this clip's own range, so
+that quiet, loud, clipped and band-limited recordings move the mouth alike.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, max
 
 from visema_wav2lip.engines.protocol import SPEECH_RATE_HZ
 from visema_wav2lip.mouthplan import Curve, MouthPlan
-from visema_wav2lip.spectrum import STEPS_PER_S, BandEnergies, Series, band_energies
+from visema_wav2lip.sounds import Sound, hear_sounds
+from visema_wav2lip.spectrum import MEL_STEPS_PER_S, STEPS_PER_S, BandEnergies, Series, band_energies
 
 _SILENT_PEAK = 1e-4  # -80 dB of full scale: below the noise of any microphone
 _LEAD_S = 0.009  # lips form a sound before it is heard
 _NOISE_RANGE_DB = 7.0  # a recording that varies less is one steady sound
 _NOISE_FLATNESS = 0.35  # and this flat it is noise
-_FASTEST_PER_S = 11.0  # a jaw needs about 90 ms to open wide
+_FASTEST_PER_S = 10.0  # a jaw needs 100 ms to open wide
+_WIDEST = 1.1  # of full opening: a shout
 _LOUDNESS_RANGE_DB = 26.0
 _GATE_ON, _GATE_OFF = 0.40, 0.28  # of the range between floor and peak
 _STOP_DB = (14.0, 24.0)  # depth of the dip that a silent closure leaves between two vowels
-_MURMUR_DB = (9.0, 16.0)  # and one with a voice bar, `m` and `b`
-_MURMUR_EXCESS_DB = (1.0, 5.0)  # of the voice bar over the formants; `l` and `r` have none
+_SHUT_DB = (6.0, 12.0)  # below the vowels beside it, `p b m` alike
 _CLOSURE_REACH_S = 0.130  # to the vowels on both sides
-_LABIAL_OCTAVES = 10.95  # log2 Hz: after lips the spectrum's centre starts low, after the tongue's tip high
-_LABIAL_HISS_DB = 6.0  # bursts of `t` and `s` hiss more
-_MIN_VOICED_STEPS = 30
+_OPENNESS = np.array([0.40, 0.40, 0.44, 0.34, 0.54, 1, 0.72, 0.54, 0.72, 0.49, 0.54], np.float32)  # by `Sound`
+_ROUNDING = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.9, 0.7], np.float32)
+_WIDTH = np.array([0, 0, 0, 0, 0, 0.1, 0.4, 0.9, -0.35, -0.8, -0.5], np.float32)
+_ROUNDED = (0.13, 0.75)  # of what all vowels nearby say: the sounds' doubts round no lips
+_COARTICULATION_S = 0.050
+_LABIAL, _LIP_TEETH = (0.45, 0.80), (0.20, 0.55)  # likelihoods from which on lips begin to close, and are closed
 _LEAST_OPENING, _LEAST_GATE, _LEAST_LIP_TEETH = 0.03, 0.02, 0.05  # what is below is nothing
 
 
@@ -55,7 +59,7 @@ def plan_mouth(samples: npt.NDArray[np.float32], frame_rate: Fraction, frame_cou
     gate = _speech_gate(bands, sonority)
     if not gate.any():
         return MouthPlan.silent(frame_count)
-    motion = _articulate(bands, sonority, gate)
+    motion = _articulate(sonority, gate, _every_step(hear_sounds(speech), len(sonority)))
     return motion.at_frames(frame_rate, frame_count)
 
 
@@ -122,12 +126,12 @@ class _Articulation:
             smoothed = _smooth(series, sigma_s) if sigma_s else series
             return np.where(ended, 0.0, np.interp(at, steps, smoothed, right=0.0))
 
-        hold = maximum_filter1d(self.press, _steps(max(frame_s * 0.8, 0.02)))  # a closure shows in one frame at least
-        press = _snap(sample(hold, 0.008))
+        hold = maximum_filter1d(self.press, _steps(frame_s / 4))  # a closure shows in one frame at least
+        press = _snap(sample(hold, 0.004))
         opening = sample(self.opening, 0.022)
         opening = np.where(opening < _LEAST_OPENING, 0.0, opening) * (1 - press)
         opening = _slowed(opening, _FASTEST_PER_S * frame_s)
-        opening = opening * _regained(opening)
+        opening = np.minimum(opening * _regained(opening), _WIDEST)
         speaking = np.clip(opening * 4 + 0.15, 0, 1) * (sample(self.gate, 0.015) > _LEAST_GATE)
         lip_teeth = sample(self.lip_teeth, 0.015) * (1 - press)
         width = np.clip(sample(self.width, 0.035), -1, 1) * speaking
@@ -154,7 +158,7 @@ def _slowed(opening: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.flo
 
 def _regained(opening: npt.NDArray[np.float64]) -> float:
     """Gain that makes the loudest syllables open fully again after the leaps were slowed."""
-    widest = float(np.percentile(opening, 97, method="lower"))
+    widest = float(np.percentile(opening, 96, method="lower"))
     return 1.0 if widest < 0.3 else float(np.clip(1 / widest, 1.0, 1.25))  # noqa: PLR2004 - nobody speaks up
 
 
@@ -164,43 +168,42 @@ def _as_curve(values: npt.NDArray[np.floating]) -> Curve:
 
 def _snap(press: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Closures close: what is nearly shut is shut, what hardly presses does not."""
-    return np.clip((press - 0.12) / 0.68, 0, 1)
+    return np.clip((press - 0.10) / 0.45, 0, 1)
 
 
-def _articulate(bands: BandEnergies, sonority: Series, gate: npt.NDArray[np.bool_]) -> _Articulation:
-    """Judge every step by the clip's own range."""
+def _articulate(sonority: Series, gate: npt.NDArray[np.bool_], sounds: Series) -> _Articulation:
+    """Loudness tells how far the mouth opens, the kind of sound its shape. Args: sounds: (T, 11), as `hear_sounds`."""
     loudness = _loudness(sonority, gate)
-    vowel = gate & (loudness > 0.35)  # noqa: PLR2004 - of the range
-    height = _rank(_smooth(np.log10(bands.first / bands.voice), 0.012), vowel, (15, 85), (-1.0, 0.5))
-    hiss_db = 10 * np.log10((bands.upper + bands.hiss) / (bands.first + bands.middle))
-    hiss = _ramp(_smooth(hiss_db, 0.008), 4.0, 12.0)
-    dip = _dip_db(sonority)
-    murmur_db = 10 * np.log10(bands.voice / (bands.first + bands.middle))
-    murmur = _ramp(dip, *_MURMUR_DB) * _ramp(_smooth(murmur_db, 0.008), *_MURMUR_EXCESS_DB)
-    closure = np.maximum(_ramp(dip, *_STOP_DB), murmur)
-    labial = _labial(bands, sonority, hiss_db)
+    opening = np.where(gate, loudness * _smooth(sounds @ _OPENNESS, 0.012), 0)
+    opening = _full_range(opening * (1 - 0.30 * _ramp(_dip_db(sonority), *_STOP_DB)))
 
-    opening = loudness * (0.60 + 0.40 * height)
-    opening = opening * (1 - hiss) + np.minimum(opening, 0.16) * hiss
-    opening = np.where(gate, opening * (1 - 0.30 * closure), 0)
-    opening = _full_range(opening)
-
-    centre = _rank(_smooth(bands.centre_octaves, 0.015), vowel, (12, 88), (10.0, 11.2))
-    spread = (2 * centre - 1) * np.clip(loudness * 1.6, 0, 1)
-    width = np.where(gate, spread * (1 - hiss) + 0.3 * hiss, 0)
-    rounding = np.where(gate, _ramp(centre, 0.42, 0.05) * (1 - 0.75 * _ramp(height, 0.55, 1.0)) * (1 - hiss), 0)
-
-    friction = _ramp(hiss_db, 0.0, 4.0) * _ramp(hiss_db, 12.0, 8.0) * _ramp(dip, 10.0, 18.0) * (1 - labial)
-    press = np.where(gate | _near(gate, 0.03), closure * labial, 0)
+    labial, lip_teeth, sibilant = (sounds[:, kind] for kind in (Sound.LABIAL, Sound.LIP_TEETH, Sound.SIBILANT))
+    vowel = sounds[:, Sound.A :].sum(axis=1)
+    # Between vowels the lips are on their way from one to the next.
+    weight = _smooth(vowel, _COARTICULATION_S) + 0.02
+    rounding = _ramp(_smooth(sounds @ _ROUNDING, _COARTICULATION_S) / weight, *_ROUNDED)
+    width = _smooth(sounds @ _WIDTH, _COARTICULATION_S) / weight
+    width = width * (1 - sibilant) + 0.3 * sibilant
+    shut = _ramp(labial, *_LABIAL) * _ramp(_below_vowels_db(sonority), *_SHUT_DB)
+    press = np.where(gate | _near(gate, 0.03), shut, 0)
     return _Articulation(
         opening=opening.astype(np.float32),
-        width=width.astype(np.float32),
-        rounding=rounding.astype(np.float32),
+        width=np.where(gate, width, 0).astype(np.float32),
+        rounding=np.where(gate, rounding, 0).astype(np.float32),
         press=press.astype(np.float32),
-        lip_teeth=np.where(gate, friction, 0).astype(np.float32),
-        hiss=(hiss * gate).astype(np.float32),
+        lip_teeth=np.where(gate, _ramp(lip_teeth, *_LIP_TEETH), 0).astype(np.float32),
+        hiss=(sibilant * gate).astype(np.float32),
         gate=gate.astype(np.float32),
     )
+
+
+def _every_step(sounds: Series, steps: int) -> Series:
+    """Likelihoods every 10 ms to ones every 5 ms: float32 (steps, 11)."""
+    at = np.minimum(np.arange(steps) * (MEL_STEPS_PER_S / STEPS_PER_S), len(sounds) - 1)
+    before = at.astype(int)
+    after = np.minimum(before + 1, len(sounds) - 1)
+    share = (at - before).astype(np.float32)[:, None]
+    return np.asarray(sounds[before] * (1 - share) + sounds[after] * share, np.float32)
 
 
 def _near(gate: npt.NDArray[np.bool_], seconds: float) -> npt.NDArray[np.bool_]:
@@ -216,20 +219,11 @@ def _loudness(sonority: Series, gate: npt.NDArray[np.bool_]) -> Series:
     return np.asarray(np.clip((smoothed - (reference - _LOUDNESS_RANGE_DB)) / _LOUDNESS_RANGE_DB, 0, 1), np.float32)
 
 
-def _rank(
-    feature: Series,
-    where: npt.NDArray[np.bool_],
-    percentiles: tuple[float, float],
-    usual: tuple[float, float],
-) -> Series:
-    """Place of a feature in this clip's own range, 0 to 1; `usual` range when little is voiced."""
-    low, high = usual
-    if np.count_nonzero(where) >= _MIN_VOICED_STEPS:
-        own_low, own_high = np.percentile(feature[where], percentiles)
-        # A monotone clip has a small range of its own: half of the usual one stays.
-        middle, half = (own_low + own_high) / 2, max((own_high - own_low) / 2, (high - low) / 4)
-        low, high = middle - half, middle + half
-    return _ramp(feature, low, high)
+def _below_vowels_db(sonority: Series) -> Series:
+    """How far each step lies below the loudest sound near it, in dB: shut lips let little through."""
+    return np.asarray(
+        maximum_filter1d(sonority, 2 * _steps(_CLOSURE_REACH_S) + 1, mode="nearest") - sonority, np.float32
+    )
 
 
 def _dip_db(sonority: Series) -> Series:
@@ -238,18 +232,6 @@ def _dip_db(sonority: Series) -> Series:
     before = maximum_filter1d(sonority, reach, origin=(reach - 1) // 2, mode="nearest")
     after = maximum_filter1d(sonority, reach, origin=-((reach - 1) // 2), mode="nearest")
     return np.asarray(np.minimum(before, after) - sonority, np.float32)
-
-
-def _labial(bands: BandEnergies, sonority: Series, hiss_db: npt.NDArray[np.floating]) -> Series:
-    """Likeness of a closure to `p b m`, by what follows within 40 ms: a low spectrum and no hiss."""
-    reach = _steps(0.040)
-    weight = 10 ** (sonority / 20)  # the release tells, not the silence before it
-    centre = gaussian_filter1d(bands.centre_octaves * weight, 2) / gaussian_filter1d(weight, 2)
-    after = np.roll(centre, -reach // 2)
-    burst = maximum_filter1d(_smooth(hiss_db, 0.006), reach)
-    return _ramp(after, _LABIAL_OCTAVES + 0.25, _LABIAL_OCTAVES - 0.35) * _ramp(
-        burst, _LABIAL_HISS_DB + 2, _LABIAL_HISS_DB - 3
-    )
 
 
 def _full_range(opening: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -20,8 +20,11 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def draw_portrait(scale: float = 1.0, gap_px: float = 0.0) -> tuple[np.ndarray, FaceTrack]:
-    """A face of flat colours with lips and, for `gap_px` > 0, bright teeth: frame and its track of one frame."""
+def draw_portrait(scale: float = 1.0, gap_px: float = 0.0, smile_px: float = 0.0) -> tuple[np.ndarray, FaceTrack]:
+    """A face of flat colours with lips and, for `gap_px` > 0, bright teeth: frame and its track of one frame.
+
+    A smile bends the lips: their corners stand `smile_px` above their middle.
+    """
     points = np.zeros((MESH_POINT_COUNT, 2), np.float32)
     points[:] = MOUTH_PX
     along = np.linspace(-1, 1, 11)
@@ -33,7 +36,7 @@ def draw_portrait(scale: float = 1.0, gap_px: float = 0.0) -> tuple[np.ndarray, 
         (_LOWER_OUTER, gap_px / 2 + 9, 1.12),
     ):
         points[list(ids), 0] = MOUTH_PX[0] + along * HALF_WIDTH_PX * reach
-        points[list(ids), 1] = MOUTH_PX[1] + bow * height
+        points[list(ids), 1] = MOUTH_PX[1] + bow * height + smile_px * (0.5 - along**2)
     for landmark, point in _OTHERS.items():
         points[landmark] = point
     big = 4

@@ -29,8 +29,11 @@ REST = MouthPose(0, 0, 0, 0, 0, 0, 0)
 OPEN = replace(REST, opening=1.0, upper_raise=0.3, speech=1.0)
 
 
-def model(scale: float = 1.0, gap_px: float = 0.0) -> tuple[MouthModel, np.ndarray, FaceTrack]:
-    frame, row = draw_portrait(scale, gap_px)
+SMILE_PX = 7.5  # 0.15 of the mouth's width, a broad smile
+
+
+def model(scale: float = 1.0, gap_px: float = 0.0, smile_px: float = 0.0) -> tuple[MouthModel, np.ndarray, FaceTrack]:
+    frame, row = draw_portrait(scale, gap_px, smile_px)
     return measure_mouth(frame, row), frame, row
 
 
@@ -96,6 +99,38 @@ def test_an_opening_mouth_is_round_and_not_a_v() -> None:
     assert half > 0.75  # a V has 0.5 half-way to the corner
     corner_drop = np.interp(1.0, side, lips.lower - measured.closing)
     assert corner_drop > 0.1 * gap.max()  # the corners give way to the jaw
+
+
+def widths_of_opening(measured: MouthModel, mouth: MouthPose) -> list[float]:
+    """Width at a quarter, half and three quarters of the opening's height, as a share of its widest."""
+    lips = pose.lip_targets(mouth, measured.contours, measured.closing, measured.proportions)
+    mouth_only = np.abs(measured.contours.side) < 1
+    upper, lower = lips.upper[mouth_only], lips.lower[mouth_only]
+    heights = np.linspace(upper.min(), lower.max(), 201)[:, None]
+    widths = np.count_nonzero((upper < heights) & (heights < lower), axis=1)
+    return [float(widths[i] / widths.max()) for i in (50, 100, 150)]
+
+
+@pytest.mark.parametrize("gap_px", [0.0, 7.0])
+def test_a_loud_vowel_on_a_smile_is_as_round_as_on_a_calm_mouth(gap_px: float) -> None:
+    calm, _, _ = model(2.0, gap_px)
+    smiling, _, _ = model(2.0, gap_px, SMILE_PX)
+    assert calm.proportions.smile == 0.0
+    _, half, three_quarters = widths_of_opening(smiling, OPEN)
+    _, calm_half, calm_three_quarters = widths_of_opening(calm, OPEN)
+    assert half > calm_half - 0.14  # a crescent gets narrow soon below its tips
+    assert three_quarters > calm_three_quarters - 0.14  # and is pointed at the bottom
+
+
+def test_a_smile_lets_go_of_its_corners_only_as_the_mouth_opens() -> None:
+    smiling, _, _ = model(2.0, 7.0, SMILE_PX)
+    serious = replace(smiling.proportions, smile=0.0)
+    for mouth in (REST, replace(REST, press=1.0), replace(REST, lip_teeth=1.0, speech=1.0)):
+        lips = pose.lip_targets(mouth, smiling.contours, smiling.closing, smiling.proportions)
+        expected = pose.lip_targets(mouth, smiling.contours, smiling.closing, serious)
+        assert np.array_equal(lips.upper, expected.upper)
+        assert np.array_equal(lips.lower, expected.lower)
+        assert lips.narrowing == expected.narrowing
 
 
 def test_rounding_narrows_the_opening() -> None:

@@ -29,7 +29,7 @@ from visema_wav2lip.visemes import plan_mouth
 
 NAME = "embedded"
 _CALL_PIXELS = 8 * USUAL_PIXELS  # a tenth of a second
-_VERSION = "3"  # raise it with every change of the pictures: it is part of each object's key
+_VERSION = "4"  # raise it with every change of the pictures: it is part of each object's key
 _JAW_GAIN_PER_FACE = 0.31  # face height / mouth width of an ordinary face gives 1
 _JAW_GAIN_LIMITS = (0.80, 1.30)
 _NOSE_MARGIN = 0.03  # W below the nose base where the lip's motion ends
@@ -163,6 +163,7 @@ def measure_mouth(reference_frame: Frame, reference_row: FaceTrack) -> MouthMode
     face = geometry.FaceFrame.from_row(reference_row)
     axes = geometry.mouth_axes(face)
     contours, opening = seam.refine_contours(reference_frame, axes, geometry.mesh_contours(face, axes))
+    closing = seam.closing_line(contours)
     parted = opening is not None
     palette = take_palette(reference_frame, face, parted=parted)
     proportions = pose.FaceProportions(
@@ -170,11 +171,12 @@ def measure_mouth(reference_frame: Frame, reference_row: FaceTrack) -> MouthMode
         chin=float(axes.to_local(face.points[geometry.CHIN])[1]),
         nose=float(axes.to_local(face.points[geometry.NOSE_BASE])[1]) + _NOSE_MARGIN,
         parted=parted,
+        smile=pose.smile_share(contours, closing),
     )
     return MouthModel(
         axes=axes,
         contours=contours,
-        closing=seam.closing_line(contours),
+        closing=closing,
         proportions=proportions,
         grid=warp.LocalGrid.around(proportions),
         interior=Interior(

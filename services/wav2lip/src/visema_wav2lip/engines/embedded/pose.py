@@ -1,7 +1,9 @@
 """From a mouth pose to the lips' target lines: the shape of an opening mouth.
 
 As the jaw drops, the corners follow a part of the way down and inwards, so the opening becomes round, never a V. A
-small opening parts the lips in the middle first. Rounding closes the sides of the lips and thickens them.
+smile holds the corners high and apart, and an opening hung between them would be a pointed crescent: the wider the
+mouth opens, the more it lets go of them. A small opening parts the lips in the middle first. Rounding closes the sides
+of the lips and thickens them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ _PARTED_EASE = 0.12  # of full opening, over which that happens
 _TUCK = 0.010  # of the lower lip under the teeth for f and v
 _LIP_TEETH_LIFT = 0.058
 _CLOSED_APERTURE, _ROUND_APERTURE = 0.80, 0.36
+_ORDINARY_RISE = 0.066  # from the middle of the lips to the corners; a calm mouth has no more and opens round as it is
+_SMILE_EASE = 1.1  # of full opening, over which a smile lets go of the corners: gently, wholly in the loudest vowels
+# What letting go of the whole rise would bring; a broad open smile lets go of about half of it.
+_SMILE_NARROWING = 0.15  # the corners come together again
+_SMILE_ROUNDNESS = 2.0  # of the floor's power: the broad lower lip hangs evenly, not from its middle
 _CORNER_REACH = 0.20  # W over which the cheek beside a corner follows it
 
 
@@ -40,12 +47,14 @@ class FaceProportions:
         jaw_gain: Narrow (painted) mouths still open by face height.
         chin: Local y of the chin; `nose`: of the nose base.
         parted: Whether the lips are parted in the reference picture.
+        smile: Share of the lips' rise to the corners that a smile makes, see `smile_share`.
     """
 
     jaw_gain: float
     chin: float
     nose: float
     parted: bool
+    smile: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +77,18 @@ class LipTargets:
     jaw: float
 
 
+def smile_share(contours: LipContours, closing: Floats) -> float:
+    """How much of the rise from the lips' middle to the corners a smile makes: 0 for an ordinary mouth, below 1."""
+    left, right = np.interp([-1.0, 1.0], contours.side, closing)
+    rise = contours.at_middle(closing) - (left + right) / 2
+    return float(max(0.0, 1 - _ORDINARY_RISE / max(rise, _ORDINARY_RISE)))
+
+
 def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: FaceProportions) -> LipTargets:
     """Lip lines for `pose`; `closing` is where these lips meet."""
     opening = max(0.0, pose.opening)
     lip_teeth = pose.lip_teeth * (1.0 - pose.press)
+    letting_go = face.smile * float(smooth_step(opening / _SMILE_EASE))
     jaw = JAW_DROP * face.jaw_gain * opening
     raised = _UPPER_LIFT * opening + _UPPER_RAISE * pose.upper_raise * min(1.0, 4 * opening)
     lift = face.jaw_gain * raised + _LIP_TEETH_LIFT * lip_teeth
@@ -80,12 +97,14 @@ def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: F
     parting = float(smooth_step(opening / 0.55))
     aperture = _CLOSED_APERTURE + (1 - _CLOSED_APERTURE) * parting
     aperture *= 1 - _ROUND_APERTURE * pose.rounding * (1 - 0.35 * parting)
+    middle = contours.at_middle(closing)
     across = side / np.float32(aperture)
     beside = np.exp(-((np.maximum(np.abs(contours.x) - 0.5, 0) / _CORNER_REACH) ** 2))
-    floor = bump(across, 2.3, 0.66 - 0.10 * pose.rounding)
+    floor = bump(across, 2.3 + _SMILE_ROUNDNESS * letting_go, 0.66 - 0.10 * pose.rounding)
     arch = bump(across, 2.0, 0.85)
-    upper = closing + beside * corner * (1 - arch) - lift * arch
-    lower = closing + beside * corner * (1 - floor) + jaw * floor
+    line = closing + np.float32(letting_go) * beside * (middle - closing)
+    upper = line + beside * corner * (1 - arch) - lift * arch
+    lower = line + beside * corner * (1 - floor) + jaw * floor
     lower = np.maximum(lower - _TUCK * lip_teeth * bump(side, 2.0, 0.8) * (opening < 1), upper)
     upper_shift, lower_shift = upper - contours.upper_inner, lower - contours.lower_inner
     lips = bump(contours.x / 0.56, 2.0, 0.7)
@@ -93,7 +112,6 @@ def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: F
     if face.parted:
         thinning = max(thinning, _PARTED_THINNING * float(1 - smooth_step(opening / _PARTED_EASE)) * (1 - lip_teeth))
     thicker = (_PURSE_THICKNESS * pose.rounding - thinning) * lips
-    middle = contours.at_middle(closing)
     lower_middle = contours.at_middle(lower_shift)
     return LipTargets(
         upper=upper.astype(np.float32),
@@ -105,7 +123,8 @@ def lip_targets(pose: MouthPose, contours: LipContours, closing: Floats, face: F
         chin_shift=_CHIN_SHARE * lower_middle,
         narrowing=(_SPREAD if pose.width > 0 else _DRAW_IN * 0.6) * pose.width
         - _DRAW_IN * 0.6 * pose.rounding
-        - _NARROW_BY_OPENING * opening,
+        - _NARROW_BY_OPENING * opening
+        - _SMILE_NARROWING * letting_go,
         middle=middle + 0.4 * jaw,
         jaw=jaw,
     )

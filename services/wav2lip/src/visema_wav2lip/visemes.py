@@ -36,7 +36,7 @@ _ROUNDING = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.9, 0.7], np.float32)
 _WIDTH = np.array([0, 0, 0, 0, 0, 0.1, 0.4, 0.9, -0.35, -0.8, -0.5], np.float32)
 _ROUNDED = (0.13, 0.75)  # of what all vowels nearby say: the sounds' doubts round no lips
 _COARTICULATION_S = 0.050
-_LABIAL, _LIP_TEETH = (0.45, 0.80), (0.20, 0.55)  # likelihoods from which on lips begin to close, and are closed
+_LABIAL, _LIP_TEETH = (0.55, 0.85), (0.20, 0.55)  # likelihoods from which on lips begin to close, and are closed
 _LEAST_OPENING, _LEAST_GATE, _LEAST_LIP_TEETH = 0.03, 0.02, 0.05  # what is below is nothing
 
 
@@ -126,7 +126,7 @@ class _Articulation:
             smoothed = _smooth(series, sigma_s) if sigma_s else series
             return np.where(ended, 0.0, np.interp(at, steps, smoothed, right=0.0))
 
-        hold = maximum_filter1d(self.press, _steps(frame_s / 4))  # a closure shows in one frame at least
+        hold = maximum_filter1d(self.press, _steps(frame_s / 2))  # a closure shows in one frame at least
         press = _snap(sample(hold, 0.004))
         opening = sample(self.opening, 0.022)
         opening = np.where(opening < _LEAST_OPENING, 0.0, opening) * (1 - press)

@@ -1,4 +1,4 @@
-"""Compares mouth plans with recorded people: 34 minutes of prompts in five languages, spoken by four persons.
+"""Compares mouth plans with recorded people: half an hour of prompts in five languages, spoken by four persons.
 
 `python bench/recordings.py` prints the table of `bench/visemes.py` for the sounds that people made. It needs
 `pip install pocketsphinx espeakng-loader`, and on Debian `apt-get install asterisk-core-sounds-{en,es,fr,it,ru}`

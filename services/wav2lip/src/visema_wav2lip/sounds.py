@@ -1,7 +1,7 @@
 """Which kind of sound is spoken when: a small convolutional network of our own, in numpy, for any language.
 
 It hears a mel spectrogram and tells kinds of sounds apart by how they look on a mouth, not by what they mean. Its
-weights, `sounds.npz`, come from `tools/sounds/`, which also says what it was trained on and how well it hears people.
+weights, `sounds.npz`, come from `tools/sound_training.py`; ADR 7 says what it learnt from and how well it hears people.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Train the network that hears kinds of sounds (`visema_wav2lip.sounds`) and write its weights.
 
-    python tools/sound_training.py FOLDER [--steps 7500] [--out services/wav2lip/src/visema_wav2lip/sounds.npz]
+    python tools/sound_training.py FOLDER [--steps 6000] [--out services/wav2lip/src/visema_wav2lip/sounds.npz]
 
 FOLDER holds the corpora of `sound_corpora.py`. Forty sentences of the recorded speaker are held back and judged every
-few hundred steps; how people are heard whom it never met says `bench/recordings.py`. Needs torch; a quarter of an hour
+few hundred steps; how people are heard whom it never met says `bench/recordings.py`. Needs torch; ten minutes
 on two cores.
 """
 
@@ -248,7 +248,7 @@ def main() -> None:
     """Train and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=7500)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     torch.manual_seed(0)
